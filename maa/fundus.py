@@ -129,7 +129,7 @@ def read_image(path) -> np.ndarray:
     return image
 
 
-def read_mask(path, shape) -> np.ndarray:
+def read_mask(path, shape=None) -> np.ndarray:
     """Read an annotation mask of any ordinary file format.  Explained in chapter 1.
 
     A pixel is annotated when its colour is not black (and not fully transparent), whatever the
@@ -141,8 +141,8 @@ def read_mask(path, shape) -> np.ndarray:
     Parameters
     ----------
     path : str or path-like
-    shape : tuple of int
-        Height and width that the mask must have: those of its photograph.
+    shape : tuple of int, optional
+        Height and width that the mask must have: those of its photograph.  Any by default.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def read_mask(path, shape) -> np.ndarray:
     if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         picture = picture.convert("RGBA" if picture.mode == "PA" else "RGB")
     values = np.array(picture)
-    if values.shape[:2] != tuple(shape[:2]):
+    if shape is not None and values.shape[:2] != tuple(shape[:2]):
         raise MaaError(
             f"The mask {path} has {values.shape[1]} x {values.shape[0]} pixels but its photograph "
             f"has {shape[1]} x {shape[0]}: use the mask that was drawn on this photograph."
