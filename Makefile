@@ -1,0 +1,86 @@
+# `make help` lists what there is to make.  Every target sets up its own environment first, in .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+HTML := _build/html
+
+# What one page or test trains, the others find again: the book, the notebooks' tests and the package's own
+# tests share one folder of trained models, keyed by configuration, data and code.
+export MAA_CACHE ?= $(CURDIR)/.cache
+# One widget version, one kernel, no settings of the person at the keyboard.
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help
+help:  ## List the targets
+	@echo "maa: an executable book on microaneurysm segmentation"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "The pages run on synthetic photographs, or on IDRiD where MAA_IDRID names its folder."
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: maa needs Python 3.11 or newer; name one with 'make PYTHON=python3.12'" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	  --editable '.[book,test]'
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.stamp  ## Set up the environment in .venv
+
+# jupyter-cache keys a page on its own cells only.  A change in the package, its results, what is installed or
+# the data named would leave the old outputs standing, so the build is thrown away when any of them changes.
+.PHONY: fresh
+fresh:
+	@mkdir -p _build
+	@now=$$({ echo "idrid=$${MAA_IDRID:-}"; \
+	  find maa results constraints.txt -type f -not -path '*/__pycache__/*' -print0 2>/dev/null \
+	  | LC_ALL=C sort -z | xargs -0 sha256sum; } | sha256sum); \
+	if [ "$$now" != "$$(cat _build/.inputs 2>/dev/null)" ]; then \
+	  rm -rf _build; mkdir -p _build; echo "$$now" > _build/.inputs; \
+	fi
+
+.PHONY: book
+book: setup fresh  ## Run every chapter and build the book
+	@$(BIN)/jupyter-book build -W -n --keep-going .
+	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/test_book.py
+	@echo
+	@echo "The book: file://$(CURDIR)/$(HTML)/index.html   (or: make serve)"
+
+# The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
+.PHONY: test
+test: setup  ## Test the package, the notebooks and the built book
+	@unset MAA_IDRID; $(MAKE) --no-print-directory fresh; \
+	$(BIN)/jupyter-book build -W -n --keep-going .; \
+	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 tests notebooks
+
+.PHONY: serve
+serve: book  ## Show the book at localhost:8000, and rebuild it when a file changes
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT) & \
+	server=$$!; trap 'kill $$server' EXIT; \
+	while sleep 2; do \
+	  if [ -n "$$(find book notebooks maa results _config.yml _toc.yml -newer $(HTML)/index.html -type f \
+	       -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*' 2>/dev/null | head -n 1)" ]; then \
+	    $(MAKE) --no-print-directory book || true; touch $(HTML)/index.html; \
+	  fi; \
+	done
+
+.PHONY: constraints
+constraints: setup  ## Write constraints.txt anew from what .venv holds
+	@{ sed -n '/^#/p' constraints.txt; \
+	  $(BIN)/python -m pip list --disable-pip-version-check --format=freeze --exclude-editable \
+	  | grep -viE '^pip==' | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+.PHONY: clean
+clean:  ## Remove what was built and trained; the environment stays
+	rm -rf _build .cache .pytest_cache .hypothesis
