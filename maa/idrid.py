@@ -305,14 +305,19 @@ def fetch() -> Path:
             "Fetching IDRiD needs the package kagglehub: pip install 'maa[data]'."
         ) from None
     destination = cache_folder()
-    destination.mkdir(parents=True, exist_ok=True)
+    if destination.is_dir() and any(destination.iterdir()):
+        raise MaaError(f"{destination} holds files already: use them, or move them away first.")
+    # A download that was broken off must not look like a data set: it gets its name at the end.
+    partial = destination.with_name(destination.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
     try:
-        kagglehub.dataset_download(KAGGLE_HANDLE, output_dir=str(destination))
+        kagglehub.dataset_download(KAGGLE_HANDLE, output_dir=str(partial))
     except Exception as error:  # whatever kagglehub and the network raise, the remedy is the same
         raise MaaError(
             f"Kaggle's copy of IDRiD could not be downloaded ({_one_line(error)}): check the "
             f"network, or download it by hand into {destination}."
-        ) from error
+        ) from None
+    os.replace(partial, destination)
     return destination
 
 
@@ -332,7 +337,8 @@ Unpack both parts into one folder, then name it in one of these ways:
 
    --data FOLDER              for one command
    export {VARIABLE}=FOLDER    for all commands and the notebooks
-   {cache_folder()}    found without being named
+   {cache_folder()}
+                              is found without being named
 
 Without IDRiD everything still runs, on synthetic photographs (maa phantom)."""
 

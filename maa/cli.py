@@ -1,0 +1,232 @@
+"""The command line: one command for each thing that a reader does with the package.
+
+Commands import what they need when they run, so that ``maa --help`` answers at once.  To add one,
+write a function under ``@app.command()``: its docstring is its help, and a `MaaError` that it raises
+becomes one red sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maa.errors import MaaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # an unexpected error keeps Python's own traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The folder of IDRiD, or of phantoms.  Without it: $MAA_IDRID, then the cache folder.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
+
+
+def main() -> None:
+    """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
+    try:
+        app()
+    except MaaError as error:
+        complain(error)
+        sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("maa", version("maa"))
+        raise typer.Exit()
+
+
+@app.callback()
+def overview(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find microaneurysms, the first sign of diabetic retinopathy, in fundus photographs.
+
+    A replication of Sarhan et al., *Multi-scale Microaneurysms Segmentation Using Embedding Triplet
+    Loss* (MICCAI 2019).  The book beside it explains every step.
+
+    **To begin**
+
+    - `maa data` says whether IDRiD is here, and how to get it
+    - `maa phantom --out phantoms` makes synthetic photographs with exact truth instead
+    - `maa data --data phantoms` reads them with the same reader, into the same splits
+
+    **Exit status**
+
+    - 0: done
+    - 1: no data were found
+    - 2: bad input; one sentence says which file and what to do
+
+    Progress bars show in a terminal; `MAA_PROGRESS=0` silences them.
+    """
+
+
+@app.command()
+def data(
+    data: DataOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every photograph and every mask in full.")
+    ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="Download IDRiD into the cache folder if it is not found."),
+    ] = False,
+) -> None:
+    """Say what data were found, count them and verify them; or say how to get them.
+
+    Counts the photographs, annotated microaneurysm pixels and lesions (connected groups of such pixels)
+    of each split.  With --verify it also checks that every file can be read, that every mask fits its
+    photograph and that every photograph shows a retina, and lists all that do not.
+    """
+    from maa import idrid
+
+    out = Console()
+    root = idrid.find(data)
+    if root is None and fetch:
+        out.print("Downloading IDRiD; this takes some minutes.")
+        root = idrid.fetch()
+    if root is None:
+        out.print("No data were found.\n", style="bold")
+        out.print(Text(idrid.explain()), soft_wrap=True, highlight=False)
+        raise typer.Exit(1)
+
+    dataset = idrid.open_dataset(root)
+    examined = _in_threads(
+        lambda record: _examine(record, verify), dataset.records, "Reading the masks"
+    )
+    problems = [problem for _, problem in examined if problem]
+
+    out.print(Text(f"Found in {root}:"), soft_wrap=True, highlight=False)
+    table = Table("split", "patients")
+    for heading in ("images", "MA pixels", "MA lesions"):
+        table.add_column(heading, justify="right")
+    groups = [(split, diseased) for split in idrid.SPLITS for diseased in (True, False)]
+    for split, diseased in [*groups, (None, None)]:
+        counts = [
+            count
+            for record, (count, _) in zip(dataset.records, examined, strict=True)
+            if split in (None, record.split) and diseased in (None, record.diseased)
+        ]
+        patients = {True: "diseased", False: "healthy", None: ""}[diseased]
+        numbers = [len(counts), *(sum(count[i] for count in counts) for i in (0, 1))]
+        if split is None:
+            table.add_section()
+        table.add_row(split or "all", patients, *(f"{number:,}" for number in numbers))
+    out.print(table)
+    out.print(f"Fingerprint {dataset.fingerprint}", soft_wrap=True, highlight=False)
+    if problems:
+        for problem in problems:
+            complain(problem)
+        raise typer.Exit(2)
+    if verify:
+        masks = sum(len(record.mask_paths) for record in dataset.records)
+        out.print(f"Verified: {len(dataset.records):,} photographs and {masks:,} masks are sound.")
+
+
+@app.command()
+def phantom(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="Photographs of diseased patients.")] = 8,
+    healthy: Annotated[
+        int | None,
+        typer.Option(min=0, help="Photographs of healthy patients; as many by default."),
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=128, help="Height and width of a photograph in pixels.")
+    ] = 1024,
+    seed: SeedOption = 0,
+) -> None:
+    """Write synthetic fundus photographs with exact truth, in IDRiD's own layout.
+
+    Every other command takes the folder as --data.
+    """
+    from maa.phantom import PhantomConfig, write_dataset
+
+    require_empty(out)
+    root = write_dataset(
+        out,
+        n_diseased=n,
+        n_healthy=n if healthy is None else healthy,
+        seed=seed,
+        config=PhantomConfig(size=size),
+    )
+    Console().print(
+        Text(f"Wrote {root}.  Next: maa data --data {root}"), soft_wrap=True, highlight=False
+    )
+
+
+def complain(error) -> None:
+    """Print one problem as one red line on stderr."""
+    Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+
+
+def require_empty(folder: Path) -> None:
+    """Refuse an output folder that would mix with what is already there.
+
+    Raises
+    ------
+    MaaError
+        When it is a file or holds files.
+    """
+    if folder.is_file():
+        raise MaaError(f"{folder} is a file: name a new folder for the output.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise MaaError(f"{folder} is not empty: name a new folder for the output.")
+
+
+def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
+    """Pixels and lesions of one record and, when verifying, what is wrong with it."""
+    from maa.idrid import count_lesions
+
+    if not verify:
+        return count_lesions(record), None
+    try:
+        record.load()
+        return count_lesions(record), None
+    except MaaError as error:
+        return (0, 0), error
+
+
+def _in_threads(function, items, description: str) -> list:
+    """``[function(item) for item in items]`` under a progress bar, on all cores.
+
+    Threads suffice: decoding an image releases Python's global lock.
+    """
+    from maa.progress import track
+
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    try:
+        return list(track(pool.map(function, items), description, len(items)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+if __name__ == "__main__":
+    main()
