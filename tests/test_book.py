@@ -1,0 +1,163 @@
+"""The book: its sources keep their form, and what was built of them is whole.
+
+The second half looks at built pages.  `make book` and `make test` name their folder in MAA_BOOK; where nobody
+built the book these tests are skipped.
+"""
+
+import json
+import os
+import re
+import tomllib
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def pages_of_the_toc() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+PAGES = pages_of_the_toc()
+
+
+# ---------------------------------------------------------------------------------------------- the sources
+
+
+def test_the_toc_lists_every_page_once():
+    sources = [p for p in (ROOT / "book").glob("*.md")] + NOTEBOOKS
+    assert sorted(PAGES) == sorted(str(p.relative_to(ROOT).with_suffix("")) for p in sources)
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code" and c["source"]]
+
+
+def source_of(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_is_short_enough_to_read(path):
+    cells = code_cells(path)
+    lengths = sorted(len(source_of(c).splitlines()) for c in cells)
+    assert len(cells) <= 25, "at most 25 code cells a chapter"
+    assert lengths[-1] <= 30, "at most 30 lines a cell"
+    assert lengths[len(lengths) // 2] <= 12, "a median of about 10 lines a cell"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_holds_no_error_and_checks_its_key_numbers(path):
+    cells = code_cells(path)
+    for cell in cells:
+        assert not [o for o in cell["outputs"] if o["output_type"] == "error"], source_of(cell)
+    checked = [c for c in cells if "nbval-check-output" in c["metadata"].get("tags", [])]
+    assert checked, "no cell is tagged nbval-check-output, so no number of the chapter is tested"
+    assert all(c["outputs"] for c in checked), "a checked cell is stored without its output"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_starts_on_a_bare_machine(path):
+    first = source_of(code_cells(path)[0])
+    assert first == source_of(code_cells(NOTEBOOKS[0])[0]), "the first cell is the same in every chapter"
+    installed = re.search(r"pip install -q (?!--no-deps)([a-z -]+)$", first, re.MULTILINE)[1].split()
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w.-]+", d)[0] for d in declared}
+    assert set(installed) == names - {"torch"}, "all that maa needs but PyTorch, which Colab has"
+
+
+# ---------------------------------------------------------------------------------------------- the built pages
+
+
+class Page(HTMLParser):
+    """What a page links to, the anchors it offers, and the words in it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.links, self.anchors, self.words, self.classes = [], set(), [], set()
+        self._skip = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self._skip += tag in ("script", "style")
+        self.anchors |= {attributes.get("id"), attributes.get("name")} - {None}
+        self.classes |= set((attributes.get("class") or "").split())
+        for key in ("href", "src"):
+            if attributes.get(key):
+                self.links.append(attributes[key])
+
+    def handle_endtag(self, tag):
+        self._skip -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self._skip:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.words)
+
+
+@pytest.fixture(scope="module")
+def html() -> Path:
+    named = os.environ.get("MAA_BOOK")
+    folder = ROOT / (named or "_build/html")
+    if not named and not (folder / "index.html").is_file():
+        pytest.skip("the book is not built here; `make book` builds it")
+    return folder
+
+
+@cache
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_front_door_leads_to_the_first_page(html):
+    front = (html / "index.html").read_text()
+    target = re.search(r"url=([^\"']+)", front)[1]
+    assert target == PAGES[0] + ".html" and (html / target).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_was_built_and_shows_no_error(html, page):
+    built = html / f"{page}.html"
+    assert built.is_file(), f"{page} stands in _toc.yml and was not built"
+    content = read(built)
+    assert len(content.text.split()) > 100, "hardly a word on the page"
+    assert "Traceback (most recent call last)" not in content.text
+    assert not {"traceback", "system-message", "problematic"} & content.classes
+    assert built.stat().st_size <= 3 * 2**20, "a page stays under 3 MB"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_internal_link_and_picture_resolves(html, page):
+    built = html / f"{page}.html"
+    for link in read(built).links:
+        if urlparse(link).scheme or link.startswith("//"):
+            continue
+        target, anchor = urldefrag(link)
+        target = built if not target else (built.parent / unquote(urlparse(target).path)).resolve()
+        assert target.is_file(), f"{page} links to {link}, which is not there"
+        if anchor and target.suffix == ".html":
+            assert unquote(anchor) in read(target).anchors, f"{page} links to {link}, an anchor that is not there"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.startswith("notebooks/")])
+def test_a_chapter_opens_on_colab(html, page):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+    repository = config["repository_url"].removeprefix("https://")
+    expected = f"https://colab.research.google.com/{repository.replace('.com', '')}/blob/main/{page}.ipynb"
+    assert expected in read(html / f"{page}.html").links
+
+
+def test_the_search_knows_the_glossary(html):
+    index = (html / "searchindex.js").read_text()
+    assert "microaneurysm" in index and "trustworthi" in index
