@@ -154,20 +154,26 @@ def read_mask(path, shape=None) -> np.ndarray:
         When the file is missing, not an image, truncated or of another size.
     """
     picture = _open(path)
-    is_jpeg = picture.format == "JPEG"
-    if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGBA" if picture.mode == "PA" else "RGB")
-    values = np.array(picture)
-    if shape is not None and values.shape[:2] != tuple(shape[:2]):
+    if shape is not None and (picture.height, picture.width) != tuple(shape[:2]):
         raise MaaError(
-            f"The mask {path} has {values.shape[1]} x {values.shape[0]} pixels but its photograph "
-            f"has {shape[1]} x {shape[0]}: use the mask that was drawn on this photograph."
+            f"The mask {path} has {picture.width} x {picture.height} pixels but its photograph has "
+            f"{shape[1]} x {shape[0]}: use the mask that was drawn on this photograph."
         )
-    visible = True
-    if picture.mode in ("LA", "La", "RGBA", "RGBa"):
-        visible, values = values[..., -1] > 0, values[..., :-1]
-    marked = values >= 128 if is_jpeg else values > 0
-    return (marked.any(axis=2) if marked.ndim == 3 else marked) & visible
+    if picture.mode == "P":
+        # Whether an entry of the palette is black is looked up once, not at every pixel.
+        colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        marked = np.zeros(256, bool)
+        marked[: len(colours)] = colours.any(axis=1)
+        return marked[np.asarray(picture)]
+    black = 127 if picture.format == "JPEG" else 0
+    if picture.mode in ("PA", "CMYK", "YCbCr", "LAB", "HSV"):
+        picture = picture.convert("RGBA" if picture.mode == "PA" else "RGB")
+    bands = dict(zip(picture.getbands(), picture.split(), strict=True))
+    alpha = bands.pop("A", bands.pop("a", None))
+    marked = np.zeros((picture.height, picture.width), bool)
+    for band in bands.values():
+        marked |= np.asarray(band) > black
+    return marked if alpha is None else marked & (np.asarray(alpha) > 0)
 
 
 def field_of_view(image, name="the image") -> np.ndarray:
