@@ -418,12 +418,12 @@ def _grades(path: Path) -> dict[str, int]:
 def _original_images(root: Path) -> Iterator[Path]:
     """Every folder "1. Original Images" at or below a root, nearest first."""
     level = [root]
-    for _ in range(_SEARCH_DEPTH + 1):
+    for _ in range(_SEARCH_DEPTH + 2):
         below = []
         for folder in level:
             if _plain(folder.name) == "original images":
                 yield folder
-            else:
+            elif "groundtruths" not in _plain(folder.name):
                 below += [child for child in _entries(folder) if child.is_dir()]
         level = below
 
