@@ -195,7 +195,7 @@ def threshold_explorer(image, probability, truth, fov=None, window: tuple[int, i
         The part of the photograph that is shown, in pixels; 200 to 500 a side is legible.  Precision and recall are of the
         whole photograph all the same.
     thresholds : (T,) float, optional
-        Rising thresholds, one frame each.  Default: 15 that cut the curve evenly in recall from 0.95 to 0.05, where the
+        Rising thresholds, one frame each.  Default: 15 that cut the curve evenly in recall from 0.9 to 0.05, where the
         map has that many distinct ones.
 
     Returns
@@ -219,7 +219,7 @@ def threshold_explorer(image, probability, truth, fov=None, window: tuple[int, i
     if not (truth & fov).any():
         raise ValueError("truth has no annotated pixel inside the field of view: recall needs at least one.")
     if thresholds is None:
-        wanted = np.quantile(probability[truth & fov], np.linspace(0.05, 0.95, 15))
+        wanted = np.quantile(probability[truth & fov], np.linspace(0.1, 0.95, 15))
         # Rounded to what the slider prints, so that the picture is the one of the number read.
         thresholds = np.unique([float(f"{t:.2g}") for t in wanted])
     thresholds = figures._vector(thresholds, "thresholds").astype(float)
@@ -243,7 +243,7 @@ def threshold_explorer(image, probability, truth, fov=None, window: tuple[int, i
 def _threshold_picture(shown, threshold, point, curve) -> Figure:
     image, probability, truth = shown
     with mpl.rc_context(figures.STYLE):
-        figure = figures._figure(height=3.7)
+        figure = figures._figure(height=3.9)
         left, right = figure.subplots(1, 2)
         left.imshow(figures.error_colours(image, probability >= threshold, truth))
         figures._bare(left)
@@ -259,7 +259,7 @@ def _threshold_picture(shown, threshold, point, curve) -> Figure:
 def _threshold_row(shown, thresholds, precision, recall, some) -> Figure:
     image, probability, truth = shown
     with mpl.rc_context(figures.STYLE):
-        figure = figures._figure(height=figures._WIDTH / len(some) * image.shape[0] / image.shape[1] + 0.95)
+        figure = figures._figure(height=figures._WIDTH / len(some) * image.shape[0] / image.shape[1] + 1.15)
         for ax, i in zip(figure.subplots(1, len(some), squeeze=False)[0], some):
             ax.imshow(figures.error_colours(image, probability >= thresholds[i], truth))
             figures._bare(ax)
@@ -391,7 +391,7 @@ def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] |
     def picture(positions):
         with mpl.rc_context(figures.STYLE):
             width = 4.4 if len(positions) == 1 else figures._WIDTH
-            figure = figures._figure(width, width / len(positions) * (1 if circle else 0.85) + 0.65)
+            figure = figures._figure(width, width / len(positions) * (1 if circle else 0.85) + 0.55)
             axes = figure.subplots(1, len(positions), squeeze=False)[0]
             for ax, i in zip(axes, positions):
                 scene(ax, i)

@@ -274,12 +274,21 @@ def _outline(ax, mask, colour, dash="solid", width=1.1) -> None:
 
 
 def _legend(figure, handles, columns=3) -> None:
-    """Put a legend above the pictures, every entry on a dark chip because outlines are light."""
-    if handles:
-        legend = figure.legend(handles=handles, loc="outside upper left", ncols=min(columns, len(handles)), frameon=True,
-                               facecolor="#3A3A3A", edgecolor="none", labelcolor="white", handlelength=1.6,
-                               columnspacing=1.2, borderpad=0.4)
-        legend.set_in_layout(True)
+    """Put a legend above the pictures, on a dark chip because outlines are light.
+
+    Constrained layout forgets the titles of axes with a fixed aspect when it makes room for an outside legend, so the room
+    is made here.
+    """
+    if not handles:
+        return
+    columns = min(columns, len(handles))
+    lines = -(-len(handles) // columns)
+    room = (0.18 + 0.2 * lines) / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room))
+    legend = figure.legend(handles=handles, loc="upper left", ncols=columns, facecolor="#3A3A3A", edgecolor="none",
+                           framealpha=1, labelcolor="white", handlelength=1.6, columnspacing=1.2, borderpad=0.4,
+                           borderaxespad=0.3)
+    legend.set_in_layout(False)
 
 
 def photograph(image, lesions: Mapping[str, np.ndarray] | None = None, fov=None,
