@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,8 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random numbe
 
 def main() -> None:
     """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
+    # Pillow warns of damaged files before it fails; the sentence below says it better.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         app()
     except MaaError as error:
@@ -153,30 +156,39 @@ def phantom(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="Photographs of diseased patients.")] = 8,
+    n: Annotated[
+        int, typer.Option("--n", help="Diseased patients, for training and validation.")
+    ] = 8,
     healthy: Annotated[
-        int | None,
-        typer.Option(min=0, help="Photographs of healthy patients; as many by default."),
+        int | None, typer.Option(help="Healthy patients; as many as diseased by default.")
     ] = None,
-    size: Annotated[
-        int, typer.Option(min=128, help="Height and width of a photograph in pixels.")
-    ] = 1024,
+    test: Annotated[
+        int | None, typer.Option(help="Diseased patients for testing; half as many by default.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Height and width of a photograph in pixels.")] = 1024,
     seed: SeedOption = 0,
 ) -> None:
     """Write synthetic fundus photographs with exact truth, in IDRiD's own layout.
 
-    Every other command takes the folder as --data.
+    Every other command takes the folder as --data.  The same seed and size write the same photographs,
+    to the byte.
     """
     from maa.phantom import PhantomConfig, write_dataset
+    from maa.progress import bar
 
-    require_empty(out)
-    root = write_dataset(
-        out,
-        n_diseased=n,
-        n_healthy=n if healthy is None else healthy,
-        seed=seed,
-        config=PhantomConfig(size=size),
-    )
+    config = PhantomConfig(size=size)
+    n_healthy = n if healthy is None else healthy
+    n_test = round(n / 2) if test is None else test
+    with bar("Drawing phantoms", total=n + n_healthy + n_test) as advance:
+        root = write_dataset(
+            out,
+            n_diseased=n,
+            n_healthy=n_healthy,
+            n_test=n_test,
+            seed=seed,
+            config=config,
+            progress=lambda done, total: advance(done),
+        )
     Console().print(
         Text(f"Wrote {root}.  Next: maa data --data {root}"), soft_wrap=True, highlight=False
     )
@@ -185,20 +197,6 @@ def phantom(
 def complain(error) -> None:
     """Print one problem as one red line on stderr."""
     Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
-
-
-def require_empty(folder: Path) -> None:
-    """Refuse an output folder that would mix with what is already there.
-
-    Raises
-    ------
-    MaaError
-        When it is a file or holds files.
-    """
-    if folder.is_file():
-        raise MaaError(f"{folder} is a file: name a new folder for the output.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise MaaError(f"{folder} is not empty: name a new folder for the output.")
 
 
 def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
