@@ -43,7 +43,7 @@ setup: $(VENV)/.stamp  ## Set up the environment in .venv
 fresh:
 	@mkdir -p _build
 	@now=$$({ echo "idrid=$${MAA_IDRID:-}"; \
-	  find maa results constraints.txt -type f -not -path '*/__pycache__/*' -print0 2>/dev/null \
+	  find $(wildcard maa results weights constraints.txt) -type f -not -path "*/__pycache__/*" -print0 \
 	  | LC_ALL=C sort -z | xargs -0 sha256sum; } | sha256sum); \
 	if [ "$$now" != "$$(cat _build/.inputs 2>/dev/null)" ]; then \
 	  rm -rf _build; mkdir -p _build; echo "$$now" > _build/.inputs; \
