@@ -293,7 +293,7 @@ def _open(path) -> Image.Image:
             picture = ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
         raise MaaError(
-            f"{path} is not an image that can be read: use JPEG, PNG or TIFF."
+            f"{path} is not an image, or is cut short at its very start: use JPEG, PNG or TIFF."
         ) from None
     except PermissionError:
         raise MaaError(f"{path} may not be read by this user: change its permissions.") from None

@@ -15,6 +15,7 @@ from PIL import Image
 
 from maa import cli, phantom
 from maa.errors import MaaError
+from maa.fundus import read_mask
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,6 +96,8 @@ def test_as_a_program_bad_input_is_one_sentence_without_traceback(copy):
     """Nor is there a warning of the image library, which a truncated TIFF provokes."""
     mask = next(copy.rglob("IDRiD_02_MA.tif"))
     mask.write_bytes(mask.read_bytes()[: mask.stat().st_size // 2])
+    with pytest.warns(UserWarning), pytest.raises(MaaError):
+        read_mask(mask)
     done = subprocess.run(
         [sys.executable, "-m", "maa.cli", "data", "--data", copy],
         capture_output=True, text=True, cwd=ROOT,

@@ -1,7 +1,8 @@
 """Tests of maa.fundus: reading every file format, the field of view, halving."""
 
-import os
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +118,31 @@ def test_palette_becomes_rgb(tmp_path):
     assert read.shape == image.shape and np.abs(read.astype(int) - image).mean() < 6
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+def write_png_of_16_bits(path, values):
+    """Pillow reads colour PNG of 16 bits a channel but cannot write it."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["tif", "png"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, ending):
     image = retina()
-    tifffile.imwrite(tmp_path / "a.tif", image.astype(np.uint16) * 257, photometric="rgb")
-    assert np.array_equal(read_image(tmp_path / "a.tif"), image)
+    wide = image.astype(np.uint16) * 257
+    path = tmp_path / f"a.{ending}"
+    if ending == "tif":
+        tifffile.imwrite(path, wide, photometric="rgb")
+    else:
+        write_png_of_16_bits(path, wide)
+    assert np.array_equal(read_image(path), image)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "I;16", "RGB", "CMYK"])
