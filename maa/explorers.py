@@ -98,19 +98,16 @@ def _encode(figure: Figure, quality: int = 80) -> bytes:
     return out.getvalue()
 
 
-def _assemble(control, frames: Sequence[Frame], static: Frame, start: int, player: bool = False) -> Explorer:
-    """Link a control that has an ``index`` to a stack of the frames; a player, if any, drives the control."""
+def _assemble(control, frames: Sequence[Frame], static: Frame, start: int) -> Explorer:
+    """Link a control that has an ``index`` to a stack of the frames.
+
+    There is no `Play` button: the book's theme turns its ``<i>`` icons into ``<svg>``, on which the widget's script stops.
+    """
     layout = widgets.Layout(max_width="100%", overflow="hidden")
     stack = widgets.Stack([widgets.HTML(frame.html, layout=layout) for frame in frames], selected_index=start,
                           layout=layout)
     widgets.jsdlink((control, "index"), (stack, "selected_index"))
-    top = [control]
-    if player:
-        play = widgets.Play(value=start, min=0, max=len(frames) - 1, interval=500, tooltip="play the frames")
-        widgets.jslink((play, "value"), (control, "index"))
-        top = [play, control]
-    box = widgets.HBox(top, layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
-    return Explorer(tuple(frames), static, widgets.VBox([box, stack], layout=layout))
+    return Explorer(tuple(frames), static, widgets.VBox([control, stack], layout=layout))
 
 
 def _slider(labels: Sequence[str], description: str, start: int) -> widgets.SelectionSlider:
@@ -340,7 +337,7 @@ def scale_explorer(image, maps: Mapping[str, np.ndarray], truth=None, window: tu
 
 def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] | None = None,
                       circle: bool = False) -> Explorer:
-    """Scrub, or play, through the epochs of an embedding.
+    """Scrub through the epochs of an embedding.
 
     Parameters
     ----------
@@ -405,4 +402,4 @@ def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] |
     some = _some(moments, 3)
     static = Frame("", f"Embedding of {count} patches at " + "; ".join(map(words, some)) + ".", picture(some))
     control = _slider([f.label for f in frames], "epoch", 0)
-    return _assemble(control, frames, static, 0, player=True)
+    return _assemble(control, frames, static, 0)

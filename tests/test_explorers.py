@@ -126,16 +126,15 @@ def test_scale_explorer_has_a_button_for_each_map(scene):
         explorers.scale_explorer(image, {})
 
 
-def test_training_scrubber_plays_and_scrubs():
+def test_training_scrubber_scrubs():
     angle = np.linspace(0, 1, 3)[:, None] * np.arange(20)
     points = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     explorer = explorers.training_scrubber(points, np.arange(20) % 2, [0, 5, 10], ["active 1.0", "active 0.5", "active 0.1"],
                                            circle=True)
     state, stack, source, trait = linked(explorer)
     assert list(source["state"]["_options_labels"]) == ["0", "5", "10"] and trait == "index"
-    (key, play), = ((k, v["state"]) for k, v in state.items() if v["model_name"] == "PlayModel")
-    assert (play.get("min", 0), play["max"]) == (0, 2)
-    assert any(v["model_name"] == "LinkModel" and v["state"]["source"] == [f"IPY_MODEL_{key}", "value"] for v in state.values())
+    # The theme's icon script breaks the Play widget, and with it every link behind it.
+    assert not any(v["model_name"] == "PlayModel" for v in state.values())
     assert explorer.frames[1].alt == "Embedding of 20 patches at epoch 5, active 0.5."
 
 
