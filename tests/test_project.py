@@ -74,7 +74,7 @@ def test_constraints_pin_every_requirement_exactly_and_name_no_host():
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
     imported = set().union(*(imports_of(path) for path in (ROOT / "maa").glob("*.py")))
-    third_party = imported - sys.stdlib_module_names - {"maa", "IPython", "__future__"}
+    third_party = imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "__future__"}  # the two come with ipywidgets
     names = {name_of(r) for r in project()["dependencies"]}
     optional = {name_of(r) for r in project()["optional-dependencies"]["data"]}
     assert third_party <= {IMPORTED_AS.get(n, n) for n in names | optional}
