@@ -88,16 +88,16 @@ def _square_degrees(log_pixels: float) -> float:
 #   SE                                 2329/4745/8490/12310/32513      +9/+11/+15/+23/+43
 LESION_MODELS = {
     "MA": LesionModel(
-        (_square_degrees(5.457), 0.673), (math.log(0.096), 0.39), 0.031, 0.96, (-0.28, -1.0, -0.7), 0.048
+        (_square_degrees(5.457), 0.673), (math.log(0.096), 0.33), 0.031, 0.96, (-0.27, -1.0, -0.5), 0.048
     ),
     "HE": LesionModel(
-        (_square_degrees(7.30), 1.00), (math.log(0.101), 0.41), 0.0148, 1.0, (-0.30, -1.0, -0.2), 0.065
+        (_square_degrees(7.30), 1.00), (math.log(0.090), 0.38), 0.0148, 1.0, (-0.30, -1.0, -0.2), 0.065
     ),
     "EX": LesionModel(
         (_square_degrees(5.55), 1.00), (math.log(0.117), 0.53), 0.178, 1.2, (0.35, 1.0, 1.2), 0.045
     ),
     "SE": LesionModel(
-        (_square_degrees(8.80), 0.60), (math.log(0.150), 0.45), 0.0012, 1.0, (0.25, 1.0, 1.3), 0.18
+        (_square_degrees(8.80), 0.60), (math.log(0.150), 0.45), 0.0012, 1.0, (0.25, 1.0, 1.3), 0.32
     ),
 }
 """What was measured on IDRiD, by kind of lesion."""
@@ -112,7 +112,7 @@ JPEG_QUALITY = 50
 # IDRiD photograph (tissue): a non-negative least-squares fit to the robust standard deviation of
 # differences of Gaussians at sigma 1 to 64 pixels, which in IDRiD is nearly the same (0.8 to 1.5)
 # at every scale.  Sensor noise is the same in the three channels: what differs, JPEG removed.
-_SENSOR_GRAIN = {1: 4.1, 4: 1.3, 8: 1.4}
+_SENSOR_GRAIN = {1: 4.5, 4: 0.8, 8: 0.9}
 _TISSUE_GRAIN = {8: 1.9, 16: 1.3, 32: 2.6, 128: 5.0}
 
 _VEIN, _ARTERY = 0, 1
@@ -233,8 +233,13 @@ def make_phantom(
     Fundus
         ``image`` (H, W, 3) uint8 has been through JPEG and back.  ``lesions`` holds the annotated
         masks of the kinds present, without the share ``config.unlabelled`` of the microaneurysms.
+
+    Raises
+    ------
+    MaaError
+        ``seed`` is negative.
     """
-    jpeg, fov, lesions = _photograph(np.random.SeedSequence(seed), diseased, config)
+    jpeg, fov, lesions = _photograph(_stream(seed), diseased, config)
     with Image.open(io.BytesIO(jpeg)) as photograph:
         image = np.array(photograph)
     return Fundus(
@@ -304,7 +309,7 @@ def write_dataset(
         raise MaaError(f"The phantoms cannot be written to {out} ({error.strerror}); choose another place.") from error
     try:
         for done, ((name, diseased, split), stream) in enumerate(
-            zip(jobs, np.random.SeedSequence(seed).spawn(len(jobs))), start=1
+            zip(jobs, _stream(seed).spawn(len(jobs))), start=1
         ):
             jpeg, _, lesions = _photograph(stream, diseased, config)
             section = "A. Segmentation" if diseased else "B. Disease Grading"
@@ -417,6 +422,12 @@ def texture_statistics(photographs: Fundus | Iterable[Fundus]) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------------------------ the eye
+
+
+def _stream(seed: int) -> np.random.SeedSequence:
+    if seed < 0:
+        raise MaaError(f"The phantom's seed is {seed}; choose 0 or a positive integer.")
+    return np.random.SeedSequence(seed)
 
 
 @dataclass(frozen=True)
@@ -554,19 +565,20 @@ def _grow_vessels(rng: np.random.Generator, eye: _Eye) -> list[_Vessel]:
                 heading = sign * rng.uniform(0.1, 1.15)
                 start = (disc_x + rng.normal(0, 0.3), disc_y + sign * abs(rng.normal(0.3, 0.3)))
                 sprouts.append((kind, *start, heading, radius * rng.uniform(0.4, 0.7), None, False))
-    for _ in range(rng.integers(3, 6)):  # small vessels that leave the disc towards the fovea
+    for _ in range(rng.integers(2, 5)):  # small vessels that leave the disc towards the fovea
         heading = math.pi + rng.uniform(-0.7, 0.7)
         kind = int(rng.integers(2))
         sprouts.append((kind, disc_x, disc_y, heading, rng.uniform(0.05, 0.09), None, True))
 
-    vessels, reach = [], eye.aperture / 2 + 1.5
+    vessels, taken, reach = [], {}, eye.aperture / 2 + 1.5
     while sprouts and len(vessels) < 3000:
         kind, x, y, heading, radius, guide, macular = sprouts.popleft()
         path = [(x, y, radius)]
         wait = rng.exponential(1.5) + (1.2 if guide is None else 0.8)
         drift, travelled, index = 0.0, 0.0, 0
         bends = rng.standard_normal(220)
-        limit = min(200, int((1.0 + 90.0 * radius) / _STEP)) if guide is None else len(guide) - 1
+        ripple = (rng.uniform(1.2, 3.2), rng.uniform(0, 2 * math.pi), abs(rng.normal(0, 0.09)))
+        limit = 200 if guide is None else len(guide) - 1
         for index in range(limit):
             if guide is not None:
                 ahead = guide[min(index + 1, len(guide) - 1)]
@@ -579,12 +591,22 @@ def _grow_vessels(rng: np.random.Generator, eye: _Eye) -> list[_Vessel]:
                 else:
                     goal = math.atan2(y - disc_y, x - disc_x)
                 turn = math.remainder(goal - heading, 2 * math.pi)
-                drift = 0.80 * drift + 0.024 * bends[index]
-                heading += drift + 0.035 * turn
+                drift = 0.80 * drift + 0.022 * bends[index]
+                wave = 0.9 * math.sin(ripple[0] * travelled + ripple[1])
+                heading += drift + 0.035 * turn + ripple[2] * wave
                 x += _STEP * math.cos(heading)
                 y += _STEP * math.sin(heading)
+            # An artery never crosses an artery, nor a vein a vein.
+            cell = (kind, round(x / 0.3), round(y / 0.3))
+            if guide is None and travelled > 1.0 and taken.get(cell, len(vessels)) != len(vessels):
+                break
+            taken[cell] = len(vessels)
+            if guide is None:
+                radius *= 0.988
             path.append((x, y, radius))
             travelled += _STEP
+            if radius < _THINNEST:
+                break
             wait -= _STEP
             if math.hypot(x - eye.centre[0], y - eye.centre[1]) > reach and travelled > distance / 2:
                 break
@@ -603,12 +625,11 @@ def _grow_vessels(rng: np.random.Generator, eye: _Eye) -> list[_Vessel]:
                     radius = major
                     if not trunk:
                         heading -= side * major_angle
-                    if radius < _THINNEST:
-                        break
         if len(path) > 3:
             path = np.array(path)
             if guide is None:  # vessels taper off where they dive out of focus
-                path[-6:, 2] *= np.linspace(1.0, 0.6, len(path[-6:]))
+                end = min(len(path), 12)
+                path[-end:, 2] *= np.linspace(1.0, min(1.0, 0.6 * _THINNEST / path[-1, 2]), end)
             vessels.append(_Vessel(kind, path))
     return vessels
 
@@ -652,10 +673,15 @@ def _draw_vessels(vessels: list[_Vessel], eye: _Eye) -> tuple[np.ndarray, np.nda
 
 
 class _Spots:
-    """Draws blobs into an optical density (3, H, W), each in its own bounding box."""
+    """Draws blobs, each in its own bounding box; `dark` and `bright` are (3, H, W) optical densities.
 
-    def __init__(self, density: np.ndarray, eye: _Eye, blur: float):
-        self.density, self.eye, self.blur = density, eye, blur
+    Blobs of blood add up.  Bright ones do not: exudate over exudate is no brighter than the brighter.
+    """
+
+    def __init__(self, eye: _Eye, blur: float):
+        self.eye, self.blur = eye, blur
+        self.dark = np.zeros((3, *eye.shape), np.float32)
+        self.bright = np.zeros((3, *eye.shape), np.float32)
 
     def draw(self, rng, x, y, area, colour, softness, elongation=1.0, angle=0.0, ragged=0.06, mask=None):
         """Add one blob; `colour` is the mean change of optical density inside the outline.
@@ -673,7 +699,7 @@ class _Spots:
         top, bottom = int(max(0, row - reach)), int(min(height, row + reach + 2))
         left, right = int(max(0, column - reach)), int(min(width, column + reach + 2))
         order = np.arange(2, 7)
-        amplitude = rng.normal(0, ragged, 5) / np.sqrt(order - 1.0)
+        amplitude = rng.normal(0, ragged, 5) / (order - 1.0)
         phase = rng.uniform(0, 2 * math.pi, 5)
         if top >= bottom or left >= right:
             return
@@ -689,7 +715,11 @@ class _Spots:
         profile = special.erfc((outside + shift) / (math.sqrt(2) * sigma)).astype(np.float32)
         mean = float(profile[inside].mean()) if inside.any() else float(profile.max())
         box = (slice(top, bottom), slice(left, right))
-        self.density[(slice(None), *box)] -= np.asarray(colour, np.float32)[:, None, None] * (profile / mean)
+        change = np.asarray(colour, np.float32)[:, None, None] * (profile / mean)
+        if colour[1] < 0:
+            self.dark[(slice(None), *box)] -= change
+        else:
+            np.maximum(self.bright[(slice(None), *box)], change, out=self.bright[(slice(None), *box)])
         if mask is not None:
             mask[box] |= inside
 
@@ -717,7 +747,7 @@ def _number(rng, kind: str, eye: _Eye, config: PhantomConfig) -> int:
     return int(rng.poisson(min(density, 8 * model.density) * eye.area * config.lesion_density))
 
 
-def _draw_lesions(rng, hidden, spots: _Spots, eye: _Eye, config: PhantomConfig) -> dict[str, np.ndarray]:
+def _draw_lesions(rng, hidden, spots: _Spots, eye: _Eye, blood: np.ndarray, config: PhantomConfig) -> dict[str, np.ndarray]:
     """Draw the lesions of a diseased patient; returns the annotated masks of the kinds present."""
     masks = {kind: np.zeros(eye.shape, bool) for kind in LESION_MODELS}
     if config.lesion_density == 0:
@@ -727,15 +757,15 @@ def _draw_lesions(rng, hidden, spots: _Spots, eye: _Eye, config: PhantomConfig) 
 
     def size_and_colour(model: LesionModel):
         area = math.exp(rng.normal(*model.log_area))
-        contrast = min(1.15 * math.exp(rng.normal(*model.log_contrast)), 0.6)  # the optics take the rest
+        contrast = min(1.35 * math.exp(rng.normal(*model.log_contrast)), 0.6)  # the optics take the rest
         return area, contrast * np.array(model.colour)
 
     model = LESION_MODELS["SE"]
     for _ in range(_number(rng, "SE", eye, config)):
         x, y = _random_site(rng, eye, foci, 0.3, 3.0)
         area, colour = size_and_colour(model)
-        angle, elongation = rng.uniform(0, math.pi), rng.uniform(1.1, 2.0)
-        spots.draw(rng, x, y, area, colour, model.softness, elongation, angle, 0.12, masks["SE"])
+        angle, elongation = rng.uniform(0, math.pi), rng.uniform(1.1, 2.2)
+        spots.draw(rng, x, y, area, colour, model.softness, elongation, angle, 0.2, masks["SE"])
 
     model = LESION_MODELS["EX"]  # hard exudates come in clusters and rings
     clusters = [(*_random_site(rng, eye, foci, 0.5, 2.0), rng.uniform(0.3, 2.2)) for _ in range(5)]
@@ -745,7 +775,13 @@ def _draw_lesions(rng, hidden, spots: _Spots, eye: _Eye, config: PhantomConfig) 
         away = abs(rng.normal(ring, 0.35 * ring + 0.1))
         x, y = cx + away * math.cos(turn), cy + away * math.sin(turn)
         area, colour = size_and_colour(model)
-        spots.draw(rng, x, y, area, colour, model.softness, rng.uniform(1, 1.8), rng.uniform(0, math.pi), 0.16, masks["EX"])
+        pieces = min(40, 1 + int(area / 0.08))  # large ones are heaps of small ones
+        heap = 0.55 * math.sqrt(area / math.pi)
+        for _ in range(pieces):
+            px, py = (x, y) if pieces == 1 else (x + rng.normal(0, heap), y + rng.normal(0, heap))
+            shade = colour * rng.uniform(0.7, 1.2)
+            angle, elongation = rng.uniform(0, math.pi), rng.uniform(1, 1.8)
+            spots.draw(rng, px, py, area / pieces, shade, model.softness, elongation, angle, 0.2, masks["EX"])
 
     model = LESION_MODELS["HE"]  # dots, blots, and flames along the nerve fibres
     for _ in range(_number(rng, "HE", eye, config)):
@@ -753,13 +789,17 @@ def _draw_lesions(rng, hidden, spots: _Spots, eye: _Eye, config: PhantomConfig) 
         area, colour = size_and_colour(model)
         flame = area > 0.3 and rng.random() < 0.5
         elongation = rng.uniform(2.0, 4.5) if flame else rng.uniform(1.0, 1.7)
-        across = eye.side if eye.side > 0 else -1
-        angle = math.atan2(y - eye.disc[1], across * (x - eye.disc[0])) if flame else rng.uniform(0, math.pi)
+        along_fibres = math.atan2(y - eye.disc[1], eye.side * (x - eye.disc[0]))
+        angle = along_fibres if flame else rng.uniform(0, math.pi)
         spots.draw(rng, x, y, area, colour, model.softness, elongation, angle, 0.2 if flame else 0.11, masks["HE"])
 
     model = LESION_MODELS["MA"]
     for _ in range(max(_number(rng, "MA", eye, config), 3)):
-        x, y = _random_site(rng, eye, foci, 0.6, 2.5)
+        for _ in range(12):  # they sprout from capillaries: off the larger vessels, most of them
+            x, y = _random_site(rng, eye, foci, 0.6, 2.5)
+            row, column = (int(np.clip(at, 0, side - 1)) for at, side in zip(eye.pixels(x, y), eye.shape))
+            if blood[row, column] < 0.2:
+                break
         area, colour = size_and_colour(model)
         colour = colour * (area / math.exp(model.log_area[0])) ** 0.15
         labelled = hidden.random() >= config.unlabelled
@@ -852,10 +892,10 @@ def _photograph(
     # Choroidal vessels: broad, out-of-focus ribbons, in some eyes only, and there in patches.
     visibility = anatomy.choice([0.0, 0.03, 0.09], p=[0.4, 0.4, 0.2])
     if visibility:
-        ribbons = np.exp(-((_grain(texture, shape, 1.1 * scale) / 0.22) ** 2))
-        ribbons += np.exp(-((_grain(texture, shape, 0.7 * scale) / 0.22) ** 2))
+        ribbons = np.exp(-((_grain(texture, shape, 2.4 * scale) / 0.30) ** 2))
+        ribbons += np.exp(-((_grain(texture, shape, 1.6 * scale) / 0.30) ** 2))
         ribbons *= visibility / (1 + np.exp(-2.5 * _grain(texture, shape, 6 * scale)))
-        density -= ribbons * np.array([0.8, 1.0, 0.3], np.float32)[:, None, None]
+        density -= ribbons * np.array([0.6, 0.8, 0.2], np.float32)[:, None, None]
 
     # The disc, its cup, and the rim of pigment around it.
     x, y = eye.degrees()
@@ -869,35 +909,37 @@ def _photograph(
     cup = _blurred_disc(np.hypot(across - cup_at[0] + 0.1, down - cup_at[1]) - np.float32(cup_size), 0.10)
     rim = np.exp(-(((off_disc - 0.08) / 0.07) ** 2)) * np.clip(-across, 0, 1)
     pale = anatomy.uniform(0.7, 1.15)
-    density -= (disc * np.float32(pale)) * np.array([0.20, 0.52, 0.55], np.float32)[:, None, None]
+    density -= (disc * np.float32(pale) * (1 - 0.18 * np.clip(across, -1, 1))) * np.array([0.20, 0.52, 0.55], np.float32)[:, None, None]
     density -= (cup * np.float32(pale)) * np.array([0.05, 0.17, 0.22], np.float32)[:, None, None]
-    density += rim * (np.float32(anatomy.uniform(0, 0.22)) * np.array([0.8, 1.0, 0.9], np.float32)[:, None, None])
+    density += rim * (np.float32(anatomy.uniform(0, 0.16)) * np.array([0.8, 1.0, 0.9], np.float32)[:, None, None])
     lesions = {"OD": off_disc < 0}
 
     blood, reflex = _draw_vessels(_grow_vessels(vascular, eye), eye)
     thin = 1 - 0.35 * disc  # over the bright disc vessels lie higher, and look thinner
     clarity = np.float32(vascular.uniform(0.8, 1.15))
-    for kind, absorption in ((_VEIN, (0.20, 0.46, 0.30)), (_ARTERY, (0.09, 0.38, 0.25))):
+    for kind, absorption in ((_VEIN, (0.15, 0.50, 0.25)), (_ARTERY, (0.06, 0.40, 0.20))):
         load = blood[kind] * thin * clarity
         for channel in range(3):
             density[channel] += np.float32(absorption[channel]) * load
     density -= reflex * np.array([0.10, 0.30, 0.15], np.float32)[:, None, None]
 
-    blur = float(camera.uniform(0.014, 0.034)) * scale
-    spots = _Spots(density, eye, blur)
+    blur = float(camera.uniform(0.020, 0.042)) * scale
+    spots = _Spots(eye, blur)
     _draw_lookalikes(mimic, spots, eye, config)
     if diseased:
-        lesions = _draw_lesions(ill, hidden, spots, eye, config) | lesions
+        lesions = _draw_lesions(ill, hidden, spots, eye, blood.max(axis=0), config) | lesions
+    density += spots.dark
+    density -= spots.bright
 
     # Camera: colour, exposure, tissue texture in grey levels, blur, aperture, sensor noise, JPEG.
     red = camera.uniform(135, 210)
     green = red * camera.uniform(0.40, 0.56)
     blue = green * min(camera.lognormal(math.log(0.20), 0.8), 0.5)
     veil = camera.uniform(0, 10) * np.array([0.6, 0.9, 1.0])
-    strength = texture.lognormal(math.log(0.48), 0.25)
+    strength = texture.lognormal(math.log(0.56), 0.25)
     shared = sum(a * _grain(texture, shape, p * native) for p, a in _TISSUE_GRAIN.items())
     own = sum(a * _grain(texture, shape, p * native) for p, a in _TISSUE_GRAIN.items())
-    rough = camera.lognormal(0, 0.12)
+    rough = min(camera.lognormal(math.log(1.1), 0.25), 1.6)
     noise = sum(a * _grain(camera, shape, p) for p, a in _SENSOR_GRAIN.items()) * np.float32(rough)
 
     row = np.arange(shape[0], dtype=np.float32)[:, None] - (shape[0] - 1) / 2
