@@ -1,0 +1,376 @@
+"""Patches: normalised photographs at one scale, and pools of the pixels around which patches are cut.
+
+Nothing here holds patches for longer than a batch.  The photographs of a data set lie, normalised and
+padded, one behind the other in one uint8 file; a pool is a table of pixels; a batch is one gather.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maa.errors import MaaError
+from maa.fundus import halve
+from maa.normalise import normalise
+from maa.progress import track
+
+#: Ground around every photograph, so that a patch may be centred on any of its pixels.
+MARGIN = 64
+
+# What is known of a pixel; bits, since a lesion lies inside the field of view.
+FOV, MA, OTHER = 1, 2, 4
+
+#: In a diseased image, pixels this near (at 1x) to any annotated lesion are not called healthy.
+GUARD = 96
+
+#: The rim of a lesion: from so many to so many pixels outside its annotated border, at either scale.  The
+#: first two are left out, because nobody draws a border that exactly.
+RIM = (2, 12)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStack:
+    """Normalised photographs at one scale, of any sizes, behind one another in memory-mapped files.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (bytes,), uint8
+        Photographs as `maa.normalise.normalise` leaves them, RGB, row by row, each with MARGIN pixels
+        of background (128) on every side.
+    labels : ndarray, shape (bytes,), uint8
+        For every pixel, without the margin, the sum of FOV (inside the field of view), MA (annotated
+        microaneurysm) and OTHER (haemorrhage or exudate).
+    shapes : ndarray, shape (N, 2), int
+        Height and width of each photograph at this scale, without the margin.
+    names : tuple of str
+    diseased : ndarray, shape (N,), bool
+    scale : float
+        1.0, or 0.5 for photographs halved by area.
+
+    Notes
+    -----
+    Explained in chapter 1 (normalisation) and chapter 3 (the two scales).
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    shapes: np.ndarray
+    names: tuple[str, ...]
+    diseased: np.ndarray
+    scale: float
+
+    def __post_init__(self):
+        padded = (self.shapes + 2 * MARGIN).prod(axis=1) * 3
+        object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(padded)]))
+        object.__setattr__(self, "_label_starts", np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))]))
+        # One row of three times `size` bytes is contiguous, so a patch is `size` short copies.
+        object.__setattr__(self, "_strides", (self.shapes[:, 1] + 2 * MARGIN) * 3)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, index: int) -> np.ndarray:
+        """One photograph with its margin, shape (H + 2 * MARGIN, W + 2 * MARGIN, 3), uint8, not copied."""
+        height, width = self.shapes[index] + 2 * MARGIN
+        return self.pixels[self._starts[index] : self._starts[index + 1]].reshape(height, width, 3)
+
+    def label(self, index: int) -> np.ndarray:
+        """The labels of one photograph, shape (H, W), uint8, not copied."""
+        start, stop = self._label_starts[index : index + 2]
+        return self.labels[start:stop].reshape(self.shapes[index])
+
+    def gather(self, where: np.ndarray, size: int) -> np.ndarray:
+        """Patches around pixels, in one vectorised copy.
+
+        Parameters
+        ----------
+        where : ndarray, shape (B, 3), int
+            Photograph, row and column of each centre.
+        size : int
+            Side of the patches in pixels, at most 2 * MARGIN.  The centre of a patch of even size is
+            the first pixel behind its middle.
+
+        Returns
+        -------
+        ndarray, shape (B, size, size, 3), uint8
+        """
+        photograph, row, column = where.T.astype(np.int64)
+        shift = MARGIN - size // 2
+        strides = self._strides[photograph]
+        first = self._starts[photograph] + (row + shift) * strides + (column + shift) * 3
+        rows = np.lib.stride_tricks.sliding_window_view(self.pixels, 3 * size)
+        return rows[first[:, None] + np.arange(size) * strides[:, None]].reshape(-1, size, size, 3)
+
+
+def build_stacks(records: Sequence, folder) -> tuple[ImageStack, ImageStack]:
+    """Load and normalise photographs at 1x and 0.5x, once; later calls map the files of the first.
+
+    Parameters
+    ----------
+    records : sequence of maa.idrid.Record
+        Photographs to load: anything that has ``load() -> Fundus``.
+    folder : path-like
+        Where the arrays are kept.  They are written under another name and renamed when complete,
+        so that an interrupted preparation is never taken for a whole one.
+
+    Returns
+    -------
+    tuple of ImageStack
+        The same photographs at 1x and at 0.5x.
+
+    Raises
+    ------
+    MaaError
+        When there are no records, or when a photograph or mask cannot be read.
+    """
+    if not records:
+        raise MaaError("There are no photographs to prepare: check the data folder and its split.")
+    folder = Path(folder)
+    if not (folder / "about.json").exists():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        partial.mkdir(parents=True)
+        try:
+            _write_stacks(records, partial)
+            os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    about = json.loads((folder / "about.json").read_text())
+    return tuple(
+        ImageStack(
+            pixels=np.memmap(folder / f"pixels-{scale}.u8", np.uint8, mode="r"),
+            labels=np.memmap(folder / f"labels-{scale}.u8", np.uint8, mode="r"),
+            shapes=np.array(about["shapes"][str(scale)]),
+            names=tuple(about["names"]),
+            diseased=np.array(about["diseased"], bool),
+            scale=scale,
+        )
+        for scale in (1.0, 0.5)
+    )
+
+
+def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph") -> tuple[ImageStack, ImageStack]:
+    """One photograph, normalised, at 1x and at 0.5x, in memory.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB photograph.
+    fov : ndarray, shape (H, W), bool
+
+    Returns
+    -------
+    tuple of ImageStack
+        Of one photograph each, without annotations, like those of `build_stacks`.
+    """
+    stacks = []
+    image = normalise(image, fov)
+    for scale in (1.0, 0.5):
+        if scale == 0.5:
+            image, fov = halve(image), halve(fov)
+        stacks.append(
+            ImageStack(
+                pixels=_pad(image).ravel(),
+                labels=fov.astype(np.uint8).ravel() * FOV,
+                shapes=np.array([fov.shape]),
+                names=(name,),
+                diseased=np.array([True]),
+                scale=scale,
+            )
+        )
+    return tuple(stacks)
+
+
+def _pad(image):
+    return np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=128)
+
+
+def gather_scales(stacks: tuple[ImageStack, ImageStack], where: np.ndarray, size: int) -> np.ndarray:
+    """Patches around the same pixels at both scales: sharp in the middle, with room around it.
+
+    Parameters
+    ----------
+    stacks : tuple of ImageStack
+        The same photographs at 1x and at 0.5x.
+    where : ndarray, shape (B, 3), int
+        Photograph, row and column at 1x.
+    size : int
+        Side in pixels, at either scale.
+
+    Returns
+    -------
+    ndarray, shape (B, 2, size, size, 3), uint8
+
+    Notes
+    -----
+    Explained in chapter 5.
+    """
+    fine, coarse = stacks
+    return np.stack([fine.gather(where, size), coarse.gather(where // (1, 2, 2), size)], axis=1)
+
+
+def _write_stacks(records, folder):
+    scales = (1.0, 0.5)
+    about = {"names": [], "diseased": [], "shapes": {str(scale): [] for scale in scales}}
+    pixels = {scale: open(folder / f"pixels-{scale}.u8", "wb") for scale in scales}
+    labels = {scale: open(folder / f"labels-{scale}.u8", "wb") for scale in scales}
+    for record in track(records, "Normalising photographs"):
+        fundus = record.load()
+        image = normalise(fundus.image, fundus.fov)
+        other = np.zeros(fundus.fov.shape, bool)
+        for kind in {"HE", "EX", "SE"} & fundus.lesions.keys():
+            other |= fundus.lesions[kind]
+        masks = [fundus.fov, fundus.ma, other]
+        about["names"].append(fundus.name)
+        about["diseased"].append(fundus.diseased)
+        for scale in scales:
+            if scale == 0.5:
+                image, masks = halve(image), [halve(mask) for mask in masks]
+            pixels[scale].write(_pad(image).tobytes())
+            label = sum(mask.astype(np.uint8) * bit for mask, bit in zip(masks, (FOV, MA, OTHER)))
+            labels[scale].write(label.tobytes())
+            about["shapes"][str(scale)].append(label.shape)
+    for file in (*pixels.values(), *labels.values()):
+        file.close()
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def ma_pixels(stack: ImageStack) -> np.ndarray:
+    """Every annotated microaneurysm pixel inside the field of view: the centres of the MA patches.
+
+    Returns
+    -------
+    ndarray, shape (M, 3), int32
+        Photograph, row and column.
+
+    Notes
+    -----
+    One patch for each annotated pixel is inferred from the paper's count: about 500,000 patches in 44
+    images (paper, Table 1).  Explained in chapter 2.
+    """
+    return _table(stack, lambda label: (label & (FOV | MA)) == (FOV | MA))
+
+
+def rim_pixels(stack: ImageStack) -> np.ndarray:
+    """Pixels just outside an annotated microaneurysm, and on no annotated lesion.
+
+    Whoever drew a lesion looked at the ground beside it, so that here, even in a diseased image, an
+    absent label can be trusted.  Without these patches nothing would teach a network where a lesion
+    ends.  Our choice; see `RIM` and chapter 2.
+
+    Returns
+    -------
+    ndarray, shape (M, 3), int32
+        Photograph, row and column.
+    """
+
+    def rim(label):
+        lesion = (label & MA) > 0
+        near = dilate(lesion, RIM[1]) & ~dilate(lesion, RIM[0])
+        return near & (label == FOV)
+
+    return _table(stack, rim)
+
+
+def healthy_pixels(stack: ImageStack, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Pixels drawn evenly from the fields of view of healthy patients.
+
+    Where the stack has no healthy patient they come from the diseased ones, farther than GUARD (at
+    1x) from everything annotated; `healthy_source` says which.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    count : int
+        How many to draw, in all; with repetition where `count` exceeds what there is.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray, shape (count, 3), int32
+        Photograph, row and column.
+
+    Notes
+    -----
+    From healthy patients only (paper, section 2.2), so that unannotated lesions of a diseased image never
+    teach the network that a lesion is background.  Explained in chapter 2; tested in chapter 7.
+    """
+    healthy = healthy_source(stack) == "healthy patients"
+    chosen = np.flatnonzero(~stack.diseased) if healthy else np.arange(len(stack))
+    shares = np.diff(np.linspace(0, count, len(chosen) + 1).round().astype(int))
+    tables = []
+    for index, share in zip(chosen, shares):
+        label = stack.label(index)
+        allowed = label == FOV
+        if not healthy:
+            allowed &= ~_near(label >= MA, round(GUARD * stack.scale))
+        flat = np.flatnonzero(allowed)
+        if flat.size:
+            drawn = np.sort(flat[rng.integers(flat.size, size=share)])
+            tables.append(np.stack([np.full(share, index), *np.divmod(drawn, label.shape[1])], axis=1))
+    if not tables:
+        raise MaaError(
+            "No healthy ground was found: the data have no healthy patient, and in every diseased image "
+            "the whole field of view lies near an annotated lesion; add photographs of healthy patients."
+        )
+    return np.concatenate(tables).astype(np.int32)
+
+
+def healthy_source(stack: ImageStack) -> str:
+    """Where `healthy_pixels` takes its pixels from: "healthy patients" or "far from lesions"."""
+    return "far from lesions" if stack.diseased.all() else "healthy patients"
+
+
+def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Grow a mask by a disc: True at most `radius` pixels from a True pixel.
+
+    The cost grows with the border of the mask and not with the image, whose twelve million pixels
+    are mostly empty.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (H, W), bool
+    radius : int
+
+    Returns
+    -------
+    ndarray, shape (H, W), bool
+    """
+    rows, columns = np.nonzero(mask)
+    inner = np.ones(rows.size, bool)  # pixels whose four neighbours belong too add nothing by growing
+    for step_row, step_column in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        row = np.clip(rows + step_row, 0, mask.shape[0] - 1)
+        column = np.clip(columns + step_column, 0, mask.shape[1] - 1)
+        inner &= mask[row, column]
+    rows, columns = rows[~inner], columns[~inner]
+    reach = np.arange(-radius, radius + 1)
+    disc_rows, disc_columns = np.nonzero(np.hypot(*np.meshgrid(reach, reach, indexing="ij")) <= radius)
+    grown = mask.copy()
+    for step_row, step_column in zip(disc_rows - radius, disc_columns - radius):
+        row = np.clip(rows + step_row, 0, mask.shape[0] - 1)
+        column = np.clip(columns + step_column, 0, mask.shape[1] - 1)
+        grown[row, column] = True
+    return grown
+
+
+def _near(mask, distance, reduction=8):
+    """Mask grown by about `distance`, on a reduced copy: the guard need not be exact to the pixel."""
+    small = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).reduce(reduction)) > 0
+    grown = dilate(small, -(-distance // reduction))
+    enlarged = grown.repeat(reduction, axis=0).repeat(reduction, axis=1)
+    return enlarged[: mask.shape[0], : mask.shape[1]]
+
+
+def _table(stack, select):
+    """Pixels of the diseased images that `select` marks in their labels."""
+    tables = []
+    for index in np.flatnonzero(stack.diseased):
+        rows, columns = np.nonzero(select(stack.label(index)))
+        tables.append(np.stack([np.full(rows.size, index), rows, columns], axis=1))
+    return np.concatenate(tables or [np.empty((0, 3))]).astype(np.int32)

@@ -1,0 +1,390 @@
+"""Training: one loop for all three models.
+
+A *task* says what is special about a model: how a batch is drawn, what its loss is, how it is
+validated.  The loop does the rest, and can be stopped at any moment: every random number of a step is
+drawn from a generator seeded by (seed, step), so a run that resumes continues bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import average_precision_score
+from torch import Tensor, nn
+
+from maa.hardware import device, mixed_precision
+from maa.hgn import HGN
+from maa.inference import score_patches
+from maa.losses import joint_loss
+from maa.patches import FOV, MA, ImageStack, gather_scales, healthy_pixels, ma_pixels, rim_pixels
+from maa.prn import PRN
+from maa.progress import bar
+from maa.sampling import SelectiveSampler
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a model is trained.  All our choice; explained in chapter 2.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    batch : int
+        Patches a step, half of them centred on a microaneurysm.
+    learning_rate : float
+        At its highest: it rises over the first twentieth of the steps and falls along a cosine to zero.
+    weight_decay : float
+        Of AdamW.
+    seed : int
+        Of the initial weights and of every draw.
+    reports : int
+        How many times the run is validated and saved on its way, at least 1.
+    """
+
+    steps: int
+    batch: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+    reports: int = 10
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step (0 to steps - 1)."""
+        warmup = max(1, self.steps // 20)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.steps - warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Task(Protocol):
+    """What the loop needs to know of a model."""
+
+    def build(self) -> nn.Module:
+        """A model with fresh weights, drawn from torch's global generator."""
+
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict]:
+        """The loss of a batch drawn with `rng`, and metrics worth plotting."""
+
+    def report(self, model: nn.Module) -> dict:
+        """Validation metrics; called `Schedule.reports` times, with the model in evaluation mode."""
+
+    def state(self) -> dict:
+        """What the task itself must remember to resume."""
+
+    def restore(self, state: dict) -> None:
+        """Take a state back."""
+
+
+def fit(task: Task, schedule: Schedule, folder=None, description: str = "Training") -> tuple[nn.Module, pd.DataFrame]:
+    """Train a model.
+
+    Parameters
+    ----------
+    task : Task
+    schedule : Schedule
+    folder : path-like, optional
+        Where the state of the run is kept.  A run that finds the state of an earlier one there goes on
+        with it; the file is removed at the end.
+    description : str
+        Names the progress bar.
+
+    Returns
+    -------
+    model : nn.Module
+        In evaluation mode, on the device it was trained on.
+    history : DataFrame
+        One row a report: step, seconds, learning rate, the mean of every training metric since the last
+        report, and the validation metrics.
+
+    Notes
+    -----
+    Explained in chapter 2.
+    """
+    on = device()
+    torch.manual_seed(schedule.seed)
+    model = task.build().to(on, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
+    checkpoint = Path(folder) / "checkpoint.pt" if folder else None
+    first, rows, spent = 0, [], 0.0
+    if checkpoint and checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=on, weights_only=False)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        task.restore(saved["task"])
+        first, rows, spent = saved["step"], saved["rows"], saved["seconds"]
+
+    reports = set(np.linspace(0, schedule.steps, schedule.reports + 1).round().astype(int)[1:])
+    metrics, note, start = [], "", time.perf_counter() - spent
+    with bar(description, schedule.steps) as advance:
+        for step in range(first, schedule.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            model.train()
+            with mixed_precision(on):
+                loss, values = task.loss(model, step, np.random.default_rng([schedule.seed, step]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            metrics.append({"loss": loss.detach(), **values})
+            if step + 1 in reports:
+                model.eval()
+                means = {key: float(torch.stack([torch.as_tensor(m[key]).float() for m in metrics]).mean()) for key in metrics[0]}
+                validation = task.report(model)
+                spent = time.perf_counter() - start
+                rows.append({"step": step + 1, "seconds": spent, "learning_rate": schedule.rate(step), **means, **validation})
+                metrics = []
+                note = "  ".join(f"{key} {value:.3f}" for key, value in {**means, **validation}.items())
+                if checkpoint and step + 1 < schedule.steps:
+                    _save(checkpoint, step + 1, model, optimizer, task, rows, spent)
+            advance(step + 1, note)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return model.eval(), pd.DataFrame(rows)
+
+
+def _save(checkpoint, step, model, optimizer, task, rows, seconds):
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(
+        {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "task": task.state(),
+            "rows": rows,
+            "seconds": seconds,
+        },
+        partial,
+    )
+    os.replace(partial, checkpoint)
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn, mirror and tint patches at random.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (N, ..., P, P, 3), uint8
+        Normalised patches; what one patch holds at several scales is treated alike.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+        Each patch in one of its 8 orientations, its contrast multiplied by 0.8 to 1.25 and its
+        brightness moved by up to 0.3 of a unit of contrast (`maa.normalise.LEVELS`), each channel
+        a little differently.
+
+    Notes
+    -----
+    Our choice: a retina has no preferred orientation at this size, and cameras differ in colour.
+    """
+    turned = np.empty_like(patches)
+    groups = rng.integers(8, size=len(patches))
+    for group in range(8):
+        chosen = patches[groups == group]
+        if group & 1:
+            chosen = chosen.swapaxes(-3, -2)
+        if group & 2:
+            chosen = chosen[..., ::-1, :, :]
+        if group & 4:
+            chosen = chosen[..., ::-1, :]
+        turned[groups == group] = chosen
+    shape = (len(patches),) + (1,) * (patches.ndim - 2)
+    gain = np.exp(rng.uniform(-0.22, 0.22, shape + (1,)) + rng.normal(0, 0.05, shape + (3,))).astype(np.float32)
+    shift = (rng.uniform(-5, 5, shape + (1,)) + rng.normal(0, 2, shape + (3,))).astype(np.float32)
+    tinted = (turned.astype(np.float32) - 128) * gain
+    tinted += 128.5 + shift
+    return np.clip(tinted, 0, 255, out=tinted).astype(np.uint8)
+
+
+class HGNTask:
+    """Train a hypothesis generation network on patches with the label of their centre pixel.
+
+    Parameters
+    ----------
+    train, validation : ImageStack
+        Photographs at the scale of the network.
+    schedule : Schedule
+        Of each batch half are MA patches, an eighth rim patches and the rest healthy ones.
+    width : int
+        Of the network.
+    pool : int
+        Healthy pixels to draw from the training photographs.
+
+    Notes
+    -----
+    Explained in chapter 2.
+    """
+
+    def __init__(self, train: ImageStack, validation: ImageStack, schedule: Schedule, width: int, pool: int):
+        rng = np.random.default_rng(schedule.seed)
+        self.stack, self.width = train, width
+        self.ma, self.rim, self.healthy = ma_pixels(train), rim_pixels(train), healthy_pixels(train, pool, rng)
+        self.shares = {"ma": schedule.batch // 2, "rim": schedule.batch // 8}
+        self.shares["healthy"] = schedule.batch - sum(self.shares.values())
+        self.probe = Probe(validation)
+
+    def build(self):
+        return HGN(self.width)
+
+    def loss(self, model, step, rng):
+        where = np.concatenate([draw(getattr(self, pool), share, rng) for pool, share in self.shares.items()])
+        patches = augment(self.stack.gather(where, model.patch_size), rng)
+        labels = torch.arange(len(where)) < self.shares["ma"]
+        on = next(model.parameters()).device
+        logits = model(torch.from_numpy(patches).to(on))
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.to(on, torch.float32)), {}
+
+    def report(self, model):
+        return {"validation_ap": self.probe.average_precision(model)}
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        pass
+
+
+def draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` rows of a table of pixels, evenly and with repetition."""
+    return pool[rng.integers(len(pool), size=count)]
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What makes a refinement network what it is.  Explained in chapter 5, varied in chapter 7.
+
+    Attributes
+    ----------
+    triplet_weight : float
+        Of the triplet loss against cross-entropy; 0 trains without it.
+    margin : float
+        Of the triplet loss, in Euclidean distance on the unit sphere (0 to 2).
+    mining : {"random", "semi-hard", "batch-hard"}
+    distance : {"euclidean", "cosine"}
+    selective : bool
+        Selective sampling of the healthy patches; False draws them evenly.
+    refreshes : int
+        How many times in a training the sampling probabilities are refreshed.
+    width : int
+        Channels of the first layer of each tower.
+    embedding_size : int
+    """
+
+    triplet_weight: float = 0.5
+    margin: float = 0.3
+    mining: str = "semi-hard"
+    distance: str = "euclidean"
+    selective: bool = True
+    refreshes: int = 4
+    width: int = 16
+    embedding_size: int = 64
+
+
+class PRNTask:
+    """Train a refinement network on MA patches and selectively sampled healthy ones.
+
+    Parameters
+    ----------
+    train, validation : tuple of ImageStack
+        The same photographs at 1x and at 0.5x.
+    schedule : Schedule
+    refinement : Refinement
+    pool : int
+        Healthy pixels to draw from the training photographs.
+    """
+
+    def __init__(self, train, validation, schedule: Schedule, refinement: Refinement, pool: int = 50_000):
+        rng = np.random.default_rng(schedule.seed)
+        self.stacks, self.schedule, self.refinement = train, schedule, refinement
+        self.ma = ma_pixels(train[0])
+        self.healthy = healthy_pixels(train[0], pool, rng)
+        self.sampler = SelectiveSampler(pool)
+        self.refresh_every = max(1, schedule.steps // (refinement.refreshes + 1))
+        self.validation = validation
+
+    def build(self):
+        return PRN(self.refinement.width, self.refinement.embedding_size)
+
+    def loss(self, model, step, rng):
+        r = self.refinement
+        if r.selective and step and step % self.refresh_every == 0:
+            model.eval()
+            self.sampler.update(score_patches(model, self.stacks, self.healthy)[0])
+            model.train()
+        positives = self.schedule.batch // 2
+        negatives = self.healthy[self.sampler.draw(self.schedule.batch - positives, rng)]
+        where = np.concatenate([draw(self.ma, positives, rng), negatives])
+        patches = augment(gather_scales(self.stacks, where, model.patch_size), rng)
+        labels = torch.arange(len(where)) < positives
+        on = next(model.parameters()).device
+        logits, embedding = model(torch.from_numpy(patches).to(on))
+        generator = torch.Generator(on).manual_seed(step)
+        return joint_loss(
+            logits.float(), embedding, labels.to(on), r.triplet_weight, r.margin, r.distance, r.mining, generator
+        )
+
+    def report(self, model):
+        return {"effective_pool": self.sampler.effective_size / len(self.healthy)}
+
+    def state(self):
+        return {"error": self.sampler.error}
+
+    def restore(self, state):
+        self.sampler.update(state["error"])
+
+
+class Probe:
+    """Validation pixels, few enough to be scored during training.
+
+    The rare class is sampled more densely, and each pixel weighs as much as those it stands for, so that the
+    average precision of the sample estimates that of all the pixels.
+
+    Parameters
+    ----------
+    stack : ImageStack
+        Validation photographs; only the diseased ones count.
+    """
+
+    POSITIVES, NEGATIVES = 1000, 15_000
+
+    def __init__(self, stack: ImageStack):
+        rng = np.random.default_rng(0)  # the same probe for every run of a study
+        ma = ma_pixels(stack)
+        tables, total = [], 0
+        diseased = np.flatnonzero(stack.diseased)
+        for index in diseased:
+            flat = np.flatnonzero((stack.label(index) & (FOV | MA)) == FOV)
+            total += flat.size
+            drawn = np.sort(draw(flat, self.NEGATIVES // len(diseased), rng))
+            tables.append(np.stack([np.full(drawn.size, index), *np.divmod(drawn, stack.shapes[index, 1])], axis=1))
+        negatives = np.concatenate(tables)
+        positives = draw(ma, self.POSITIVES, rng)
+        self.stack = stack
+        self.where = np.concatenate([positives, negatives])
+        self.truth = np.arange(len(self.where)) < len(positives)
+        self.weight = np.where(self.truth, len(ma) / len(positives), total / len(negatives))
+
+    def average_precision(self, model: HGN) -> float:
+        """Estimated average precision of a model at the scale of the stack."""
+        on, scores = next(model.parameters()).device, []
+        with torch.inference_mode(), mixed_precision(on):
+            for start in range(0, len(self.where), 1024):
+                patches = self.stack.gather(self.where[start : start + 1024], model.patch_size)
+                scores.append(model(torch.from_numpy(patches).to(on)).float().cpu())
+        return float(average_precision_score(self.truth, torch.cat(scores).numpy(), sample_weight=self.weight))

@@ -1,0 +1,89 @@
+"""Weights on disk: safetensors files that say what they are the weights of."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import nn
+
+from maa.errors import MaaError
+from maa.hgn import HGN
+from maa.prn import PRN
+
+_ARCHITECTURES = {"HGN": HGN, "PRN": PRN}
+
+
+def save_weights(model: nn.Module, path, **about) -> None:
+    """Write a model's weights, with what is needed to build it again.
+
+    Parameters
+    ----------
+    model : HGN or PRN
+    path : path-like
+        A ``.safetensors`` file; replaced in one step, so a half-written one is never left behind.
+    **about
+        Further facts to keep in the file's header (anything JSON can hold), for example ``scale=0.5``.
+
+    Notes
+    -----
+    Weights are kept in float32 and in the default memory layout, so the file does not depend on the machine.
+    """
+    path = Path(path)
+    arguments = {name: getattr(model, name) for name in _ARGUMENTS[type(model)]}
+    about = {"architecture": type(model).__name__, "arguments": arguments, **about}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(save(tensors, metadata={"maa": json.dumps(about)}))
+    os.replace(partial, path)
+
+
+_ARGUMENTS = {HGN: ("width",), PRN: ("width", "embedding_size")}
+
+
+def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict]:
+    """Build the model that a weights file describes, ready for inference.
+
+    Parameters
+    ----------
+    path : path-like
+    architecture : {"HGN", "PRN"}, optional
+        What the file has to hold.
+
+    Returns
+    -------
+    model : HGN or PRN
+        In evaluation mode, channels-last, on the CPU.
+    about : dict
+        Everything `save_weights` was told.
+
+    Raises
+    ------
+    MaaError
+        When the file is missing, is not a weights file of this package, or holds another architecture.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MaaError(f"There are no weights at {path}: train them with `maa train`, or name another folder.")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["maa"])
+        tensors = load(path.read_bytes())
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
+        raise MaaError(f"{path} is not a weights file of maa, or is damaged: train it anew with `maa train`.") from None
+    found = about.get("architecture")
+    if found not in _ARCHITECTURES or found != (architecture or found):
+        raise MaaError(f"{path} holds the weights of {found}, not of {architecture}: name the file that holds those.")
+    model = _ARCHITECTURES[found](**about["arguments"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise MaaError(
+            f"{path} holds weights of another version of {found}, which do not fit: train it anew with `maa train`."
+        ) from None
+    return model.eval().to(memory_format=torch.channels_last), about
