@@ -25,7 +25,7 @@ def describe(app, pagename, templatename, context, doctree):
         "og:title": context["title"],
         "og:description": about,
         "og:url": f"{base}/{pagename}.html",
-        "og:image": f"{base}/_static/card.png",
+        "og:image": f"{base}/_static/card.jpg",
     }
     lines = [f'<meta name="description" content="{escape(about)}">', '<meta name="twitter:card" content="summary_large_image">']
     lines += [f'<meta property="{key}" content="{escape(value)}">' for key, value in tags.items()]
