@@ -84,9 +84,21 @@ class Trunk(nn.Module):
         """Features at every pixel: (N, 3, H, W) to (N, features, H - P + 1, W - P + 1), with dilations."""
         dilation = 1
         for convolution, norm, stride in zip(self.convolutions, self.norms, self.strides):
-            x = F.relu(norm(F.conv2d(x, convolution.weight, convolution.bias, dilation=dilation)), inplace=True)
+            weight, bias = _folded(convolution, norm)
+            x = F.relu(F.conv2d(x, weight, bias, dilation=dilation), inplace=True)
             dilation *= stride
         return x
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that includes its batch norm, whose statistics are fixed by then.
+
+    One pass over the map instead of two: a whole image is a large map.
+    """
+    if isinstance(norm, nn.Identity):
+        return convolution.weight, convolution.bias
+    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return convolution.weight * gain[:, None, None, None], (convolution.bias - norm.running_mean) * gain + norm.bias
 
 
 class HGN(nn.Module):

@@ -59,9 +59,9 @@ class Profile:
 #: What the chapters train before the reader's eyes.
 LESSON = Profile(
     "lesson",
-    hgn_1x=Schedule(steps=150, batch=128),
-    hgn_half=Schedule(steps=150, batch=128),
-    prn=Schedule(steps=100, batch=96),
+    hgn_1x=Schedule(steps=250, batch=128),
+    hgn_half=Schedule(steps=250, batch=128),
+    prn=Schedule(steps=200, batch=96),
     width=8,
     healthy_pool=100_000,
     prn_pool=4_000,
