@@ -628,7 +628,7 @@ def _grow_vessels(rng: np.random.Generator, eye: _Eye) -> list[_Vessel]:
         if len(path) > 3:
             path = np.array(path)
             if guide is None:  # vessels taper off where they dive out of focus
-                end = min(len(path), 12)
+                end = min(len(path), 12 + int(150 * path[-1, 2]))
                 path[-end:, 2] *= np.linspace(1.0, min(1.0, 0.6 * _THINNEST / path[-1, 2]), end)
             vessels.append(_Vessel(kind, path))
     return vessels
