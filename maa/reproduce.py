@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -49,6 +52,10 @@ PAPER = {
 
 #: The paper's headline: the relative gain of the whole over the fully convolutional network.
 PAPER_GAIN = 0.3029
+
+
+#: Where the results of the repository are when only the package was installed, as on Colab.
+PUBLISHED = "https://raw.githubusercontent.com/maa-book/maa/main/results"
 
 
 class Scores:
@@ -246,3 +253,26 @@ def reproduce(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     }
     write_json(out / "results.json", results)
     return results
+
+
+def published(name: str) -> dict | None:
+    """A results file of the repository, for a page that shows it.
+
+    Parameters
+    ----------
+    name : str
+        A file of the folder ``results``, without its ending.
+
+    Returns
+    -------
+    dict or None
+        None where the file is neither in the checkout nor to be had from the network.
+    """
+    local = Path(__file__).parent.parent / "results" / f"{name}.json"
+    if local.exists():
+        return json.loads(local.read_text())
+    try:
+        with urllib.request.urlopen(f"{PUBLISHED}/{name}.json", timeout=10) as reply:
+            return json.load(reply)
+    except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
+        return None
