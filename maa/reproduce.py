@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from maa import evaluation
-from maa.idrid import Dataset
+from maa.idrid import Dataset, open_dataset
 from maa.inference import refine, score_hypotheses
 from maa.patches import MA, ImageStack, stack_photograph
+from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
 from maa.records import code_fingerprint, environment, write_json
-from maa.study import Profile, Study
+from maa.study import Profile, Study, phantoms
 from maa.system import FILES, ROWS, System, field_of_view
-from maa.training import Refinement
+from maa.training import Refinement, Schedule
 
 #: The refinement networks that are compared: cross-entropy alone, each of the paper's two ideas, and both.
 REFINEMENTS = {
@@ -252,6 +253,38 @@ def reproduce(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
         "runs": {row: run.record for row, run in trained.items()},
     }
     write_json(out / "results.json", results)
+    return results
+
+
+#: Phantoms at IDRiD's scale, with three times its lesions so that few photographs hold enough of them.
+TRANSFER_PHANTOMS = {"n_diseased": 30, "n_healthy": 24, "n_test": 0, "seed": 11}
+TRANSFER = Profile("transfer", Schedule(steps=1200), Schedule(steps=1200), Schedule(steps=1))
+
+
+def transfer(dataset: Dataset, out) -> dict:
+    """How real the phantom is: a network that has seen phantoms only, on real validation photographs.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Real photographs.  None of them is trained on.
+    out : path-like
+        Where the run and the results (``results.json``) go.
+
+    Returns
+    -------
+    dict
+        The results file, as `evaluate` writes it, for the row "HGN 0.5x".
+
+    Notes
+    -----
+    Explained in chapter 1.
+    """
+    root = phantoms(PhantomConfig(size=1368, lesion_density=3.0), **TRANSFER_PHANTOMS)
+    trained = Study(open_dataset(root), TRANSFER, Path(out) / "runs").hgn(0.5)
+    results = evaluate(System(None, trained.model, None), dataset, "validation", healthy=False)
+    results |= {"profile": asdict(TRANSFER), "runs": {"hgn_half": trained.record}}
+    write_json(Path(out) / "results.json", results)
     return results
 
 
