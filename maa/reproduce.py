@@ -294,18 +294,18 @@ def published(name: str) -> dict | None:
     Parameters
     ----------
     name : str
-        A file of the folder ``results``, without its ending.
+        A folder of ``results``: what `reproduce` or `transfer` wrote there.
 
     Returns
     -------
     dict or None
         None where the file is neither in the checkout nor to be had from the network.
     """
-    local = Path(__file__).parent.parent / "results" / f"{name}.json"
+    local = Path(__file__).parent.parent / "results" / name / "results.json"
     if local.exists():
         return json.loads(local.read_text())
     try:
-        with urllib.request.urlopen(f"{PUBLISHED}/{name}.json", timeout=10) as reply:
+        with urllib.request.urlopen(f"{PUBLISHED}/{name}/results.json", timeout=10) as reply:
             return json.load(reply)
     except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
         return None
