@@ -8,9 +8,11 @@ becomes one red sentence and exit status 2.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +40,38 @@ DataOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
+WeightsOption = Annotated[
+    Path,
+    typer.Option("--weights", metavar="DIR", help="The folder of weights, as maa train or maa reproduce writes it."),
+]
+
+
+class ProfileName(str, Enum):
+    """The budgets of `maa.study.PROFILES`, which is not imported before it is needed."""
+
+    quick = "quick"
+    lesson = "lesson"
+
+
+class Network(str, Enum):
+    """The networks that can be trained, by the names of their weights files."""
+
+    hgn_1x = "hgn-1x"
+    hgn_half = "hgn-0.5x"
+    prn = "prn"
+
+
+class Split(str, Enum):
+    """The splits that can be evaluated."""
+
+    validation = "validation"
+    test = "test"
+
+
+ProfileOption = Annotated[
+    ProfileName,
+    typer.Option(help="The budget.  quick: for IDRiD on a laptop.  lesson: that of the chapters, in a minute or two."),
+]
 
 
 def main() -> None:
@@ -77,12 +111,23 @@ def overview(
 
     - `maa data` says whether IDRiD is here, and how to get it
     - `maa phantom --out phantoms` makes synthetic photographs with exact truth instead
-    - `maa data --data phantoms` reads them with the same reader, into the same splits
+
+    **To replicate the paper**, in one command or step by step
+
+    - `maa reproduce --data phantoms --profile lesson --out replication` fills every row of its table
+    - `maa train hgn-1x --data phantoms --profile lesson --out weights`, then the same with `hgn-0.5x` and `prn`
+    - `maa evaluate --data phantoms --split validation --weights weights --out validation.json`
+
+    **To use it** on photographs of your own
+
+    - `maa segment photographs --weights weights --out found`
+
+    For research and teaching: no result of it is a diagnosis.
 
     **Exit status**
 
     - 0: done
-    - 1: no data were found
+    - 1: `maa data` found no data
     - 2: bad input; one sentence says which file and what to do
 
     Progress bars show in a terminal; `MAA_PROGRESS=0` silences them.
@@ -194,9 +239,309 @@ def phantom(
     )
 
 
+@app.command()
+def train(
+    network: Annotated[Network, typer.Argument(help="Which network: one of the first stage's two, or the second's.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of weights to write into.")],
+    data: DataOption = None,
+    profile: ProfileOption = ProfileName.quick,
+    seed: SeedOption = 0,
+) -> None:
+    """Train one network of the system on the training photographs.
+
+    Writes the weights (NETWORK.safetensors) and beside them a record of the run (NETWORK.json):
+    configuration, seed, fingerprints of data and code, versions, time, and the history of every measure.  Three
+    runs into one folder, one for each network, make a whole system.
+
+    A run that was stopped goes on at its last checkpoint when the same command is given again, and one that
+    is complete is not repeated; OUT/runs keeps both.
+    """
+    dataset = _dataset(data)
+    _writable_folder(out)
+    from maa.records import write_json
+    from maa.study import PROFILES, Study
+    from maa.system import FILES
+    from maa.training import Refinement
+
+    study = Study(dataset, PROFILES[profile.value], out / "runs")
+    if network is Network.prn:
+        trained = study.prn(Refinement(), seed)
+    else:
+        trained = study.hgn(1.0 if network is Network.hgn_1x else 0.5, seed)
+    weights = out / FILES[network.name]
+    _copy(trained.path, weights)
+    write_json(weights.with_suffix(".json"), trained.record)
+
+    last = trained.history.iloc[-1]
+    counts = {diseased: sum(r.diseased is diseased for r in study.records("train")) for diseased in (True, False)}
+    size = sum(parameter.numel() for parameter in trained.model.parameters())
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("network", f"{network.value}, {size:,} parameters, seed {seed}")
+    table.add_row("photographs", f"{counts[True]} diseased, {counts[False]} healthy")
+    table.add_row("training", f"{last['step']:,.0f} steps in {_duration(last['seconds'])}, loss {last['loss']:.4f} at the end")
+    if "validation_ap" in trained.history:
+        table.add_row("validation", f"AUC PR {last['validation_ap']:.4f} on a sample of pixels at the network's scale")
+    table.add_row("weights", str(weights))
+    table.add_row("record", str(weights.with_suffix(".json")))
+    _say(table)
+
+
+@app.command()
+def evaluate(
+    split: Annotated[Split, typer.Option(help="validation: to choose.  test: once, at the end.")],
+    weights: WeightsOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.json", help="The results file to write.")],
+    data: DataOption = None,
+    healthy: Annotated[
+        bool,
+        typer.Option(
+            "--healthy/--no-healthy",
+            help="Whether healthy photographs are run too: for false alarms a photograph, and one of the variants.",
+        ),
+    ] = True,
+) -> None:
+    """Measure every row of the paper's table that the weights allow.
+
+    The measure is the average precision of the pooled pixels inside the field of view, at native resolution,
+    with its interval over photographs; then F1, precision and recall at one threshold.  On the validation
+    photographs the thresholds are chosen, and written into the folder of weights (settings.json); on the test
+    photographs they are taken from there as they are.
+
+    The results file holds much more: curves, the variants that the literature uses, FROC, calibration.
+    """
+    from dataclasses import replace
+
+    dataset = _dataset(data)
+    if not dataset.select(split.value, diseased=True):
+        raise MaaError(f"{dataset.root} holds no {split.value} photographs with annotations: name a data folder that does.")
+    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
+        raise MaaError(f"{out} cannot be written as a file: name the results file, for example results.json.")
+    _writable_folder(out.parent)
+    from maa.records import write_json
+    from maa.reproduce import evaluate as measure
+    from maa.segment import available_maps
+    from maa.system import FILES, Settings
+
+    system = _system(weights)
+    rows = available_maps(system)
+    if split is Split.test:
+        missing = [row for row in rows if row not in system.settings.thresholds]
+        if missing:
+            raise MaaError(
+                f"{weights} holds no thresholds chosen on validation photographs: run "
+                f"maa evaluate --split validation --weights {weights} first."
+            )
+    results = measure(system, dataset, split.value, healthy)
+    write_json(out, results)
+    if split is Split.validation:
+        replace(system, settings=Settings(**results["settings"])).save_settings(weights)
+
+    _say(_rows_table(results, f"{len(results['photographs'])} {split.value} photographs"))
+    absent = [file for name, file in FILES.items() if getattr(system, name) is None]
+    if absent:
+        _say(f"{weights} holds no {' and no '.join(absent)}, so the rows that need it are left out.")
+    chosen = "; thresholds written to the folder of weights" if split is Split.validation else ""
+    _say(f"Took {_duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
+    value = results["rows"][rows[-1]]["average_precision"]["value"]
+    name = "the full system" if not absent else f"{results['rows'][rows[-1]]['name']}, the last row that the weights allow"
+    _say(f"AUC PR of {name}: {value:.4f}")
+
+
+@app.command()
+def segment(
+    photographs: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Photographs, and folders of them (not folders below)."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the results.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="DIR", help="The folder of weights; those that come with maa by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability from which a pixel is called a microaneurysm; by default as the weights say."),
+    ] = None,
+    degrees: Annotated[float, typer.Option(help="Field of view of the camera.")] = 50.0,
+    resize: Annotated[
+        float | None,
+        typer.Option(help="Resize by this factor instead of by the degrees; 1 leaves photographs as they are."),
+    ] = None,
+) -> None:
+    """Find microaneurysms in photographs of your own.
+
+    For each photograph: NAME_probability.png (16 bits, probability times 65535), NAME_mask.png and
+    NAME_overlay.jpg, all at the photograph's own size and upright; for all together: lesions.csv, with one row
+    a lesion (image, row and column of its centre, area in pixels, score: its highest probability).
+
+    A lesion has a size in degrees, and the networks know it in pixels.  So a photograph whose scale, which
+    is the diameter of its field of view over --degrees, is far from IDRiD's (68 pixels a degree) is resized
+    for the networks, and the maps are brought back.  For weights that were trained on photographs like
+    yours, --resize 1 is right.
+
+    A photograph that cannot be used does not stop the others: one sentence at the end says why, and the exit
+    status is 2.
+    """
+    from maa.segment import default_weights, final_map, segment_files
+    from maa.system import ROWS
+
+    folder = default_weights() if weights is None else weights
+    system = _system(folder)
+    report = segment_files(photographs, out, system, threshold, degrees, resize)
+    if len(report.photographs):
+        table = Table("photograph")
+        table.add_column("lesions", justify="right")
+        table.add_column("highest score", justify="right")
+        table.add_column("resized by", justify="right")
+        for row in report.photographs.itertuples():
+            score = f"{row.score:.3f}" if row.lesions else ""
+            table.add_row(row.name, f"{row.lesions:,}", score, f"{row.resized:.2f}" if row.resized != 1 else "")
+        _say(table)
+    # What is said of many photographs is said once.
+    said: dict[str, list[str]] = {}
+    for row in report.photographs.itertuples():
+        for note in row.notes:
+            said.setdefault(note, []).append(row.name)
+    for note, names in said.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        _say(f"{', '.join(names[:3])}{more}: {note}")
+    for note in report.notes:
+        _say(note)
+    if len(report.photographs):
+        _say(
+            f"{len(report.lesions):,} lesions in {len(report.photographs):,} photographs, by {ROWS[final_map(system)]} "
+            f"of {folder}: {out / 'lesions.csv'}"
+        )
+    for problem in report.problems:
+        complain(problem)
+    if report.problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def reproduce(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for runs, weights and results.json.")],
+    data: DataOption = None,
+    profile: ProfileOption = ProfileName.quick,
+    seed: SeedOption = 0,
+) -> None:
+    """Train and validate every row of the paper's table, and the ablations of its second stage.
+
+    Writes results.json (every measure of every row, and the record of the run behind it), and a folder
+    `weights` with the full system, which the other commands take as --weights.  A replication that was stopped
+    goes on where it was when the same command is given again.
+    """
+    dataset = _dataset(data)
+    _writable_folder(out)
+    from maa.reproduce import PAPER_GAIN
+    from maa.reproduce import reproduce as replicate
+    from maa.study import PROFILES
+
+    results = replicate(dataset, PROFILES[profile.value], out, seed)
+    title = f"profile {profile.value}, seed {seed}, {len(results['photographs'])} {results['split']} photographs"
+    _say(_rows_table(results, title))
+    trained = sum(run["seconds"] for run in results["runs"].values())
+    _say(f"Training took {_duration(trained)} in all; this command {_duration(results['seconds'])}.")
+    _say(f"Results: {out / 'results.json'}.  Weights of the full system: {out / 'weights'}.")
+    full, baseline = (results["rows"][row]["average_precision"]["value"] for row in ("prn_full", "hgn_1x"))
+    gain = results["rows"]["prn_full"]["gain"]["relative_gain"]["value"]
+    _say(
+        f"AUC PR of the full system: {full:.4f}, of the baseline: {baseline:.4f}, gain {gain:+.1%} "
+        f"(the paper: {PAPER_GAIN:+.1%})"
+    )
+
+
 def complain(error) -> None:
     """Print one problem as one red line on stderr."""
     Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+
+
+def _say(what) -> None:
+    """Print a table, or one line that is never broken nor coloured."""
+    out = Console()
+    if isinstance(what, str):
+        out.print(Text(what), soft_wrap=True, highlight=False)
+    else:
+        out.print(what)
+
+
+def _dataset(data: Path | None):
+    """The data set that `find` finds, or one sentence on how to get one."""
+    from maa import idrid
+
+    root = idrid.find(data)
+    if root is None:
+        raise MaaError(
+            "No data were found: name their folder with --data (maa data explains how to get IDRiD, "
+            "maa phantom makes some)."
+        )
+    return idrid.open_dataset(root)
+
+
+def _system(folder: Path):
+    """The system of a folder of weights, on what this machine computes best with."""
+    from maa.hardware import device
+    from maa.system import FILES, System
+
+    if not folder.is_dir():
+        raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
+    system = System.load(folder)
+    for name in FILES:
+        if getattr(system, name) is not None:
+            getattr(system, name).to(device())
+    return system
+
+
+def _writable_folder(folder: Path) -> None:
+    """Complain before the work, not after it, of a folder that cannot be made or written to."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise MaaError(f"{folder} cannot be made, because {there} is a file: name another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise MaaError(f"{there} may not be written to by this user: name another folder.")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file in one step: whole, or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        shutil.copy(source, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _rows_table(results: dict, title: str) -> Table:
+    """The rows of a results file as a table, with the paper's values beside them."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = "95 % intervals over photographs.  Gain: relative, over HGN 1x.  Paper: AUC PR on IDRiD's test photographs."
+    table.add_column("row", no_wrap=True)
+    for heading in ("AUC PR", "interval", "F1", "precision", "recall", "gain", "paper"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results["rows"].values():
+        precision = row["average_precision"]
+        gain = row.get("gain")
+        table.add_row(
+            row["name"],
+            f"{precision['value']:.4f}",
+            f"{precision['low']:.3f}-{precision['high']:.3f}",
+            *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
+            f"{gain['relative_gain']['value']:+.1%}" if gain else "",
+            f"{row['paper']['average_precision']:.4f}" if row["paper"] else "",
+        )
+    return table
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 10 s, 1 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
 def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
