@@ -1,0 +1,186 @@
+"""Tests of maa.records: fingerprints that change when they should, files that are whole or absent."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maa import records
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.training import Refinement, Schedule
+
+SOURCE = '''"""Module."""
+
+import math
+
+#: The size.
+SIZE = 45
+"""A note under a name."""
+
+
+def area(side: int = SIZE) -> int:
+    """Area of a square."""
+    # Squares have equal sides.
+    return side * side  # not side + side
+
+
+class Square:
+    """A square."""
+
+    side = 3
+
+    def area(self):
+        """Its area."""
+        return area(self.side)
+'''
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """``code(text)``: the fingerprint of a module with that source."""
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+
+    def of(text, name="module"):
+        (tmp_path / f"{name}.py").write_text(text)
+        code_fingerprint.cache_clear()
+        return code_fingerprint(name)
+
+    yield of
+    code_fingerprint.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('"""Module."""', '"""Another word\n\non the module."""'),
+        ('"""Module."""\n', ""),
+        ("# Squares have equal sides.", "# All of them do."),
+        ("  # not side + side", ""),
+        ("#: The size.", ""),
+        ('"""A note under a name."""\n', ""),
+        ('    """Area of a square."""\n', ""),
+        ('"""Its area."""', '"""What it covers."""'),
+        ("\n\n\nclass", "\n\n\n\n\nclass"),
+        ("return side * side", "return (side * side)"),
+        ("side: int = SIZE", "side: int=SIZE"),
+    ],
+)
+def test_comments_docstrings_and_layout_leave_the_fingerprint_alone(code, old, new):
+    assert old in SOURCE
+    assert code(SOURCE.replace(old, new)) == code(SOURCE)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("SIZE = 45", "SIZE = 46"),
+        ("side * side", "side + side"),
+        ("side = 3", "side = 4"),
+        ("int = SIZE", "int = 45"),
+        ("import math", "import cmath"),
+        ("return area(self.side)", "area(self.side)"),
+        ("class Square:", "class Square(object):"),
+        ("def area(self):", "@property\n    def area(self):"),
+        ("SIZE = 45", 'SIZE = "45"'),
+    ],
+)
+def test_code_changes_the_fingerprint(code, old, new):
+    assert old in SOURCE
+    assert code(SOURCE.replace(old, new)) != code(SOURCE)
+
+
+def test_a_docstring_may_be_all_there_is(code):
+    assert code('def f():\n    """Nothing."""\n') == code('def f():\n    """At all."""\n')
+
+
+def test_the_fingerprint_of_modules_depends_on_which_and_not_on_their_order():
+    assert code_fingerprint("hgn", "prn") == code_fingerprint("prn", "hgn")
+    assert len({code_fingerprint("hgn", "prn"), code_fingerprint("hgn"), code_fingerprint("prn")}) == 3
+    assert len(code_fingerprint("hgn")) == 64
+
+
+def test_two_modules_may_not_trade_their_code(code, tmp_path):
+    def both(a, b):
+        (tmp_path / "a.py").write_text(a)
+        (tmp_path / "b.py").write_text(b)
+        code_fingerprint.cache_clear()
+        return code_fingerprint("a", "b")
+
+    assert both("x = 1", "y = 2") != both("y = 2", "x = 1")
+
+
+def test_fingerprint_of_configurations():
+    same = fingerprint({"b": 1, "a": Schedule(steps=3)}, np.float64(0.5))
+    assert same == fingerprint({"a": Schedule(steps=3), "b": 1}, 0.5)
+    others = [
+        fingerprint({"b": 1, "a": Schedule(steps=4)}, 0.5),
+        fingerprint({"b": 1, "a": Schedule(steps=3, seed=1)}, 0.5),
+        fingerprint({"b": 2, "a": Schedule(steps=3)}, 0.5),
+        fingerprint({"b": 1, "a": Schedule(steps=3)}),
+    ]
+    assert len({same, *others}) == 5 and len(same) == 64
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Refinement)])
+def test_every_field_of_a_refinement_counts(field):
+    default = Refinement()
+    value = getattr(default, field)
+    other = {bool: lambda: not value, str: lambda: value + "?"}.get(type(value), lambda: value + 1)()
+    assert fingerprint(dataclasses.replace(default, **{field: other})) != fingerprint(default)
+
+
+def test_write_json_holds_what_results_are_made_of(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_json(path, {"s": Schedule(steps=2), "a": np.arange(3), "f": np.float32(0.5), "i": np.int64(4),
+                      "b": np.bool_(True), "n": None, "p": Path("/somewhere/secret/weights.bin")})
+    content = json.loads(path.read_text())
+    assert content["s"]["steps"] == 2 and content["a"] == [0, 1, 2] and content["f"] == 0.5
+    assert content["i"] == 4 and content["b"] is True and content["n"] is None
+    assert content["p"] == "weights.bin"  # results never name the folders of a machine
+    assert path.read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), np.float32("nan"), np.array([1.0, np.nan]), object()])
+def test_what_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path, bad):
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises((ValueError, TypeError)):
+        write_json(path, {"new": bad})
+    assert json.loads(path.read_text()) == {"old": 1} and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_write_json_replaces_in_one_step(tmp_path, monkeypatch):
+    """A reader never sees a half-written file: until the rename the old one is there."""
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+
+    def seen(source, target):
+        assert json.loads(path.read_text()) == {"old": 1}
+        assert json.loads(Path(source).read_text()) == {"new": 2}
+        assert Path(source).parent == path.parent and Path(target) == path
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr(records.os, "replace", seen)
+    write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"new": 2}
+
+
+def test_environment_says_what_a_run_depends_on():
+    about = environment()
+    assert {"maa", "python", "torch", "numpy", "cores", "machine", "gpu", "time"} <= about.keys()
+    import torch
+
+    assert about["torch"] == torch.__version__
+    json.dumps(about)
+    assert not any(str(Path.home()) in str(value) for value in about.values())
+
+
+def test_cache_folder_is_the_variable_or_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv("MAA_CACHE", "")
+    assert cache_folder() == Path.home() / ".cache" / "maa" / "runs"

@@ -1,0 +1,106 @@
+"""Tests of maa.weights: what is written is what is read, and nothing else passes for it."""
+
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from maa.errors import MaaError
+from maa.hgn import HGN
+from maa.prn import PRN
+from maa.weights import load_weights, save_weights
+
+
+@pytest.fixture
+def hgn(seasoned):
+    torch.manual_seed(0)
+    return seasoned(HGN(4)).to(memory_format=torch.channels_last)
+
+
+def sentence(error, path):
+    text = str(error.value)
+    return str(path) in text and text.endswith(".") and "\n" not in text
+
+
+def test_hgn_comes_back_bit_for_bit(hgn, tmp_path):
+    path = tmp_path / "new folder" / "a.safetensors"
+    save_weights(hgn.train(), path, scale=0.5, seed=3)
+    model, about = load_weights(path, "HGN")
+    assert about["scale"] == 0.5 and about["seed"] == 3 and about["architecture"] == "HGN"
+    assert not model.training and model.width == 4
+    assert model.state_dict().keys() == hgn.state_dict().keys()
+    assert all(torch.equal(value, hgn.state_dict()[name]) for name, value in model.state_dict().items())
+    assert model.trunk.convolutions[3].weight.is_contiguous(memory_format=torch.channels_last)
+    patches = torch.randint(256, (3, 45, 45, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(model(patches), hgn.eval()(patches))
+
+
+def test_prn_is_built_with_its_own_arguments(seasoned, tmp_path):
+    torch.manual_seed(1)
+    prn = seasoned(PRN(3, 17))
+    save_weights(prn, tmp_path / "p.safetensors")
+    model, _ = load_weights(tmp_path / "p.safetensors")
+    assert isinstance(model, PRN) and (model.width, model.embedding_size) == (3, 17)
+    assert all(torch.equal(value, prn.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_file_does_not_depend_on_the_memory_layout(hgn, tmp_path):
+    save_weights(hgn, tmp_path / "a.safetensors")
+    save_weights(hgn.to(memory_format=torch.contiguous_format), tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert load_file(tmp_path / "a.safetensors")["trunk.convolutions.1.weight"].dtype == torch.float32
+
+
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(hgn, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_weights(hgn, path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        save_weights(hgn, path, note=object())
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(MaaError, match="no weights") as error:
+        load_weights(tmp_path / "none.safetensors")
+    assert sentence(error, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign", "no json"])
+def test_a_damaged_or_foreign_file(hgn, tmp_path, damage):
+    path = tmp_path / "a.safetensors"
+    save_weights(hgn, path)
+    content = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("these are no weights\n" * 20)
+    elif damage == "foreign":
+        save_file({"a": torch.zeros(2)}, path)
+    else:
+        save_file({"a": torch.zeros(2)}, path, metadata={"maa": "{"})
+    with pytest.raises(MaaError, match="not a weights file") as error:
+        load_weights(path)
+    assert sentence(error, path)
+
+
+def test_another_architecture(hgn, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_weights(hgn, path)
+    with pytest.raises(MaaError, match="HGN, not of PRN") as error:
+        load_weights(path, "PRN")
+    assert sentence(error, path)
+
+
+def test_weights_of_another_version_of_the_architecture(hgn, tmp_path):
+    path = tmp_path / "a.safetensors"
+    about = {"architecture": "HGN", "arguments": {"width": 5}}
+    save_file({name: value.contiguous() for name, value in hgn.state_dict().items()}, path, {"maa": json.dumps(about)})
+    with pytest.raises(MaaError, match="another version") as error:
+        load_weights(path, "HGN")
+    assert sentence(error, path)
