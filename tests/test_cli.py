@@ -1,21 +1,29 @@
 """Tests of maa.cli: what each command says, and that bad input ends in one sentence and status 2."""
 
 import io
+import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from maa import cli, phantom
+from maa import cli, phantom, study, training
 from maa.errors import MaaError
 from maa.fundus import read_mask
+from maa.hgn import HGN
+from maa.prn import PRN
+from maa.system import ROWS, Settings, System
+from maa.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +45,7 @@ def copy(phantoms, tmp_path):
 def nothing_in_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("MAA_IDRID", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path / "models"))
     monkeypatch.setenv("COLUMNS", "100")
 
 
@@ -240,3 +249,296 @@ def test_phantom_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run("phantom", "--n", 1, "--size", 128, "--out", tmp_path / "x")
     assert os.listdir(tmp_path) == []
+
+
+# --- what the commands on models share ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder of weights of networks that have learnt nothing, with thresholds."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    save_weights(HGN(2), folder / "hgn-1x.safetensors", scale=1.0)
+    save_weights(HGN(2), folder / "hgn-0.5x.safetensors", scale=0.5)
+    save_weights(PRN(2, 4), folder / "prn.safetensors")
+    System(None, None, None, Settings(thresholds=dict.fromkeys(ROWS, 0.2))).save_settings(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def retinas(tmp_path_factory):
+    """A small data set whose lesions are large enough to be learnt from."""
+    root = tmp_path_factory.mktemp("retinas") / "set"
+    config = phantom.PhantomConfig(size=256, field_degrees=8, lesion_density=8)
+    phantom.write_dataset(root, n_diseased=3, n_healthy=2, n_test=1, seed=1, config=config)
+    return root
+
+
+@pytest.fixture
+def tiny_budget(monkeypatch):
+    """The profile "lesson" with a handful of steps."""
+    schedule = training.Schedule(steps=4, batch=16, reports=2)
+    profile = study.Profile("lesson", schedule, schedule, schedule, width=2, healthy_pool=500, prn_pool=100)
+    monkeypatch.setitem(study.PROFILES, "lesson", profile)
+    monkeypatch.setattr(training.Probe, "NEGATIVES", 500)
+
+
+def damage(path, how):
+    """Spoil a photograph; returns a word of the sentence that must follow."""
+    if how == "missing":
+        path.unlink()
+        return "does not exist"
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:-400])
+        return "cut short"
+    if how == "greyscale":
+        Image.open(path).convert("L").save(path)
+        return "greyscale"
+    if how == "16-bit greyscale":
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(grey).save(path, format="PNG")
+        return "greyscale"
+    if how == "no field of view":
+        Image.new("RGB", Image.open(path).size).save(path)
+        return "No field of view"
+    raise ValueError(how)
+
+
+DAMAGES = ["truncated", "greyscale", "16-bit greyscale", "no field of view"]
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def commands(data, weights, out):
+    """Each command that reads a data set, with where it would write."""
+    return {
+        "train": ("train", "hgn-0.5x", "--data", data, "--out", out),
+        "evaluate": ("evaluate", "--data", data, "--split", "validation", "--weights", weights, "--out", out / "r.json"),
+        "reproduce": ("reproduce", "--data", data, "--out", out),
+    }
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce"])
+def test_missing_and_empty_data_folders_are_refused(command, weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, word in (("absent", "does not exist"), ("empty", "name the folder")):
+        assert refused(run(*commands(tmp_path / folder, weights, tmp_path / "out")[command]), tmp_path / folder, word)
+    arguments = [part for part in commands("", weights, tmp_path / "out")[command] if part not in ("--data", "")]
+    assert refused(run(*arguments), "No data were found", "--data")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "mask of another size"])
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_damaged_data_end_in_one_sentence_and_no_output(command, how, copy, weights, tmp_path):
+    name = {"train": "IDRiD_01", "evaluate": "IDRiD_03"}[command]
+    if how == "mask of another size":
+        path, word = next(copy.rglob(f"{name}_MA.tif")), "64 x 64"
+        Image.new("1", (64, 64)).save(path)
+    else:
+        path = next(copy.rglob(f"{name}.jpg"))
+        word = damage(path, how)
+    before = files_below(weights)
+    assert refused(run(*commands(copy, weights, tmp_path / "out")[command]), path, word)
+    assert not (tmp_path / "out").exists() and files_below(weights) == before
+    assert not (tmp_path / "models").exists() or files_below(tmp_path / "models") == []
+
+
+def test_weights_that_do_not_fit_are_refused(copy, weights, tmp_path):
+    photograph = next(copy.rglob("IDRiD_01.jpg"))
+    spoilt = shutil.copytree(weights, tmp_path / "spoilt")
+    hgn = spoilt / "hgn-1x.safetensors"
+
+    def all_refuse(folder, *words):
+        evaluate = commands(copy, folder, tmp_path / "out")["evaluate"]
+        segment = ("segment", photograph, "--weights", folder, "--out", tmp_path / "out")
+        for arguments in (evaluate, segment):
+            assert refused(run(*arguments), *words)
+            assert not (tmp_path / "out").exists()
+
+    all_refuse(tmp_path / "absent", tmp_path / "absent", "maa train")
+    (tmp_path / "empty").mkdir()
+    all_refuse(tmp_path / "empty", tmp_path / "empty", "maa train")
+    shutil.copy(weights / "prn.safetensors", hgn)
+    all_refuse(spoilt, hgn, "PRN", "HGN")
+    hgn.write_bytes((weights / "hgn-1x.safetensors").read_bytes()[:-100])
+    all_refuse(spoilt, hgn, "damaged")
+    save_weights(HGN(2), hgn)
+    (spoilt / "settings.json").write_text("{")
+    all_refuse(spoilt, spoilt / "settings.json", "maa evaluate --split validation")
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(retinas, weights, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        for arguments in commands(retinas, weights, out).values():
+            assert refused(run(*arguments), tmp_path / "file")
+    (tmp_path / "folder").mkdir()
+    arguments = commands(retinas, weights, tmp_path)["evaluate"][:-1]
+    assert refused(run(*arguments, tmp_path / "folder"), tmp_path / "folder", "results.json")
+
+
+def test_profiles_are_those_of_the_package():
+    assert {profile.value for profile in cli.ProfileName} == set(study.PROFILES)
+
+
+# --- maa train, evaluate, reproduce ---------------------------------------------------------------
+
+
+def test_from_photographs_to_a_table_of_lesions(retinas, tmp_path, monkeypatch, tiny_budget):
+    """Trains, evaluates and segments for real, with a handful of steps."""
+    folder = tmp_path / "weights"
+    for network in ("hgn-1x", "hgn-0.5x", "prn"):
+        arguments = ("train", network, "--data", retinas, "--out", folder, "--profile", "lesson", "--seed", 3)
+        status, out, err = run(*arguments)
+        assert status == 0 and err == "" and str(folder / f"{network}.safetensors") in out.replace("\n", "")
+        record = json.loads((folder / f"{network}.json").read_text())
+        assert record["seed"] == 3 and record["history"]["step"] == [2, 4] and len(record["data"]) == 64
+    monkeypatch.setattr(study, "fit", None)  # what is trained already is not trained again
+    assert run(*arguments)[0] == 0
+
+    # On the test photographs nothing may be chosen, so there must be thresholds already.
+    arguments = ("evaluate", "--data", retinas, "--weights", folder)
+    test_file, validation_file = tmp_path / "results" / "test.json", tmp_path / "results" / "validation.json"
+    assert refused(run(*arguments, "--split", "test", "--out", test_file), folder, "--split validation")
+    assert not test_file.exists()
+
+    status, out, err = run(*arguments, "--split", "validation", "--out", validation_file)
+    results = json.loads(validation_file.read_text())
+    assert status == 0 and err == ""
+    assert list(results["rows"]) == list(ROWS) and len(results["photographs"]) == 2
+    assert all(name in out for name in ROWS.values())
+    final = results["rows"]["refined"]["average_precision"]["value"]
+    assert out.splitlines()[-1] == f"AUC PR of the full system: {final:.4f}"
+    settings = json.loads((folder / "settings.json").read_text())
+    thresholds = {row: measures["threshold"] for row, measures in results["rows"].items()}
+    assert settings["thresholds"] == thresholds
+
+    (folder / "prn.safetensors").rename(tmp_path / "prn.safetensors")
+    status, out, err = run(*arguments, "--split", "test", "--no-healthy", "--out", test_file)
+    results = json.loads(test_file.read_text())
+    assert status == 0 and len(results["photographs"]) == 1
+    assert {row: measures["threshold"] for row, measures in results["rows"].items()} == {
+        row: thresholds[row] for row in ("hgn_1x", "hgn_half", "fused")
+    }
+    assert json.loads((folder / "settings.json").read_text()) == settings
+    final = results["rows"]["fused"]["average_precision"]["value"]
+    assert "no prn.safetensors" in out
+    assert out.splitlines()[-1] == f"AUC PR of HGN geometric, the last row that the weights allow: {final:.4f}"
+
+    photograph = next(retinas.rglob("IDRiD_01.jpg"))
+    status, out, err = run("segment", photograph, "--weights", folder, "--out", tmp_path / "found", "--resize", 1)
+    assert status == 0 and err == "" and "HGN geometric" in out
+    names = [f"IDRiD_01_{ending}" for ending in ("mask.png", "overlay.jpg", "probability.png")]
+    assert files_below(tmp_path / "found") == [*names, "lesions.csv"]
+
+
+def test_evaluate_needs_photographs_of_the_split(copy, weights, tmp_path):
+    for path in copy.rglob("b. Testing Set"):
+        shutil.rmtree(path)
+    arguments = ("evaluate", "--data", copy, "--split", "test", "--weights", weights, "--out", tmp_path / "r.json")
+    assert refused(run(*arguments), copy, "no test photographs")
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, tiny_budget):
+    out = tmp_path / "replication"
+    status, printed, err = run("reproduce", "--data", retinas, "--profile", "lesson", "--out", out)
+    assert status == 0 and err == ""
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert len(rows) == 7 and all(row["name"] in printed for row in rows.values())
+    assert "0.3374" in printed and "+30.3%" in printed and "took" in printed
+    last = printed.splitlines()[-1]
+    assert f"{rows['prn_full']['average_precision']['value']:.4f}" in last
+    system = System.load(out / "weights")
+    assert None not in (system.hgn_1x, system.hgn_half, system.prn)
+    assert set(system.settings.thresholds) == set(ROWS)
+
+
+# --- maa segment ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["missing", *DAMAGES])
+def test_segment_refuses_a_bad_photograph_and_writes_nothing(how, copy, weights, tmp_path):
+    path = next(copy.rglob("IDRiD_01.jpg"))
+    word = damage(path, how)
+    assert refused(run("segment", path, "--weights", weights, "--out", tmp_path / "found"), path, word)
+    assert not (tmp_path / "found").exists()
+
+
+def test_segment_refuses_an_empty_folder(weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ("segment", tmp_path / "empty", "--weights", weights, "--out", tmp_path / "found")
+    assert refused(run(*arguments), tmp_path / "empty", "holds no photograph")
+    assert not (tmp_path / "found").exists()
+
+
+def test_segment_does_the_good_ones_and_names_the_bad_ones_at_the_end(copy, weights, tmp_path):
+    good, *bad = sorted(copy.rglob("IDRiD_*.jpg"))[:5]
+    words = [damage(path, how) for path, how in zip(bad, DAMAGES, strict=True)]
+    out = tmp_path / "found"
+    status, printed, err = run("segment", *bad[:2], good, *bad[2:], "--weights", weights, "--out", out, "--resize", 1)
+    lines = err.strip().splitlines()
+    assert status == 2 and len(lines) == len(bad)
+    for line, path, word in zip(lines, bad, words, strict=True):
+        assert str(path) in line and word in line
+    assert len(files_below(out)) == 4 and all(name.startswith((good.stem, "lesions")) for name in files_below(out))
+    assert "in 1 photographs" in printed
+
+
+def test_segment_takes_photographs_of_every_ordinary_kind(phantoms, weights, tmp_path):
+    """CMYK, RGBA and 16-bit colour are converted; a turned photograph is set upright, and so are its maps."""
+    given = tmp_path / "given"
+    given.mkdir()
+    picture = Image.open(next(phantoms.rglob("IDRiD_01.jpg"))).crop((0, 0, 128, 100))
+    picture.convert("CMYK").save(given / "cmyk.jpg")
+    picture.convert("RGBA").save(given / "rgba.png")
+    write_png_of_16_bits(given / "deep.png", np.asarray(picture).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned a quarter to the right
+    picture.transpose(Image.Transpose.ROTATE_90).save(given / "turned.jpg", exif=exif)
+    out = tmp_path / "found"
+    status, _, err = run("segment", given, "--weights", weights, "--out", out, "--resize", 1)
+    assert status == 0 and err == ""
+    for path in given.iterdir():
+        assert Image.open(out / f"{path.stem}_mask.png").size == (128, 100), path.name
+        overlay = np.asarray(Image.open(out / f"{path.stem}_overlay.jpg"))
+        assert overlay.shape == (100, 128, 3)
+
+
+def test_segment_says_how_it_was_resized(phantoms, weights, tmp_path):
+    photograph = next(phantoms.rglob("IDRiD_01.jpg"))
+    arguments = ("segment", photograph, "--weights", weights, "--out", tmp_path / "found", "--degrees", 4)
+    status, out, _ = run(*arguments)
+    assert status == 0 and "Resized by 2." in out and "field of view of 4 degrees" in out
+    assert Image.open(tmp_path / "found" / "IDRiD_01_probability.png").size == (128, 128)
+
+
+def test_segment_never_writes_among_the_photographs(copy, weights):
+    folder = next(copy.rglob("IDRiD_01.jpg")).parent
+    before = files_below(folder)
+    assert refused(run("segment", folder, "--weights", weights, "--out", folder), folder, "another folder")
+    assert files_below(folder) == before
+
+
+def test_segment_without_weights_says_how_to_train_them(phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr("maa.segment.__file__", str(tmp_path / "maa" / "segment.py"))
+    assert refused(run("segment", phantoms, "--out", tmp_path / "found"), "--weights", "maa train hgn-1x")
+
+
+def write_png_of_16_bits(path, values):
+    """Pillow reads colour PNG of 16 bits a channel but cannot write it."""
+    height, width, _ = values.shape
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    )
