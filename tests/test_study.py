@@ -1,0 +1,189 @@
+"""Tests of maa.study: what was trained once is found again, and by nothing that differs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maa import study as study_module
+from maa.idrid import open_dataset
+from maa.study import LESSON, PROFILES, QUICK, Profile, Study
+from maa.training import Probe, Refinement, Schedule
+
+TINY = Profile(
+    "tiny",
+    hgn_1x=Schedule(steps=4, batch=16, reports=2),
+    hgn_half=Schedule(steps=3, batch=16, reports=1),
+    prn=Schedule(steps=4, batch=16, reports=2),
+    width=2,
+    healthy_pool=300,
+    prn_pool=40,
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path_factory, float32):
+    monkeypatch.setattr(Probe, "POSITIVES", 40)
+    monkeypatch.setattr(Probe, "NEGATIVES", 120)
+    # One cache for this file: that nothing in it is trained twice is what is tested.
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
+    monkeypatch.setenv("MAA_PROGRESS", "0")
+
+
+@pytest.fixture
+def dataset(tiny_phantom):
+    return open_dataset(tiny_phantom)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def fit(*_, **__):
+        pytest.fail("trained, though it was trained before")
+
+    return lambda: monkeypatch.setattr(study_module, "fit", fit)
+
+
+def test_photographs_of_a_split_diseased_first(dataset):
+    study = Study(dataset, TINY)
+    records = study.records("train")
+    assert [r.diseased for r in records] == [True] * 3 + [False]
+    assert {r.split for r in records} == {"train"}
+    assert study.train[0].names == tuple(r.name for r in records)
+    assert [r.diseased for r in study.records("validation")] == [True, False]
+
+
+def test_a_profile_may_take_fewer_photographs_and_a_third_for_validation(dataset):
+    assert [r.diseased for r in Study(dataset, replace(TINY, images=1)).records("train")] == [True, False]
+    assert len(Study(dataset, replace(TINY, images=2)).records("train")) == 3
+    assert len(Study(dataset, replace(TINY, images=2)).records("validation")) == 2  # at least one of each
+
+    class Many:
+        def select(self, split, diseased):
+            return [f"{split} {diseased} {i}" for i in range(20)]
+
+    assert len(Study(Many(), replace(TINY, images=9)).records("train")) == 18
+    assert len(Study(Many(), replace(TINY, images=9)).records("validation")) == 6
+
+
+def test_photographs_are_prepared_once(dataset, monkeypatch):
+    first = Study(dataset, TINY).validation
+    monkeypatch.setattr("maa.idrid.Record.load", lambda self: pytest.fail("read again"))
+    again = Study(dataset, TINY).validation
+    assert (first[1].pixels == again[1].pixels).all()
+
+
+def test_a_model_is_trained_once(dataset, tmp_path, no_training):
+    first = Study(dataset, TINY, tmp_path).hgn(1.0)
+    no_training()
+    again = Study(dataset, replace(TINY, name="of another name"), tmp_path).hgn(1.0)
+    assert again.path == first.path and again.path.is_file() and not again.model.training
+    assert again.record == first.record and again.history.equals(first.history)
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in first.model.state_dict().items())
+    assert list(first.history["step"]) == [2, 4]
+
+
+def test_each_record_says_what_the_run_was_made_from(dataset, tmp_path):
+    record = Study(dataset, TINY, tmp_path).hgn(0.5, seed=2).record
+    assert record["config"]["scale"] == 0.5 and record["config"]["schedule"]["steps"] == 3
+    assert record["seed"] == record["config"]["schedule"]["seed"] == 2
+    assert record["data"] == dataset.fingerprint and len(record["code"]) == 64
+    assert record["photographs"] == [r.name for r in dataset.select("train")]
+    assert record["environment"]["torch"] == torch.__version__ and record["seconds"] > 0
+
+
+class Reached(Exception):
+    """Training would begin: the model was not found."""
+
+
+@pytest.fixture
+def would_train(dataset, tmp_path, monkeypatch):
+    """``would_train(act, ...)``: whether a study that has one HGN and one PRN would train for `act`."""
+    study = Study(dataset, TINY, tmp_path)
+    study.hgn(1.0), study.prn()
+
+    def fit(*_, **__):
+        raise Reached
+
+    monkeypatch.setattr(study_module, "fit", fit)
+
+    def asks(act, profile=TINY, data=dataset):
+        try:
+            act(Study(data, profile, tmp_path))
+        except Reached:
+            return True
+        return False
+
+    return asks
+
+
+def test_another_seed_scale_budget_refinement_code_or_data_is_another_model(would_train, dataset, monkeypatch):
+    def hgn(study):
+        return study.hgn(1.0)
+
+    def prn(study):
+        return study.prn()
+
+    assert not would_train(hgn) and not would_train(prn)
+    assert would_train(lambda study: study.hgn(1.0, seed=1))
+    assert would_train(lambda study: study.hgn(0.5))
+    assert would_train(hgn, replace(TINY, hgn_1x=replace(TINY.hgn_1x, learning_rate=1e-3)))
+    assert would_train(hgn, replace(TINY, width=3)) and would_train(prn, replace(TINY, width=3))
+    assert would_train(hgn, replace(TINY, healthy_pool=301)) and would_train(prn, replace(TINY, prn_pool=41))
+    assert would_train(hgn, replace(TINY, images=1))
+    assert would_train(lambda study: study.prn(Refinement(triplet_weight=0.0)))
+    assert would_train(lambda study: study.prn(Refinement(selective=False)))
+    # What the other stage is given does not matter.
+    assert not would_train(prn, replace(TINY, hgn_1x=Schedule(steps=9)))
+    fewer = replace(dataset, records=dataset.records[1:])
+    assert would_train(hgn, data=fewer)
+    before = study_module.code_fingerprint
+    monkeypatch.setattr(study_module, "code_fingerprint", lambda *modules: before(*modules) + "changed")
+    assert would_train(hgn) and would_train(prn)
+
+
+def test_a_training_that_was_stopped_goes_on_and_is_never_taken_for_whole(dataset, tmp_path, monkeypatch):
+    from maa import training
+
+    whole = Study(dataset, TINY, tmp_path / "whole").hgn(1.0)
+    loss, steps = training.HGNTask.loss, []
+
+    def interrupted(self, model, step, rng):
+        if step == 3 and 3 not in steps:
+            steps.append(3)
+            raise KeyboardInterrupt
+        steps.append(step)
+        return loss(self, model, step, rng)
+
+    monkeypatch.setattr(training.HGNTask, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Study(dataset, TINY, tmp_path / "stopped").hgn(1.0)
+    resumed = Study(dataset, TINY, tmp_path / "stopped").hgn(1.0)
+    assert steps == [0, 1, 2, 3, 2, 3]
+    assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    assert sorted(p.name for p in resumed.path.parent.iterdir()) == ["run.json", "weights.safetensors"]
+
+
+def test_phantoms_are_drawn_once(monkeypatch, tmp_path):
+    from maa.phantom import PhantomConfig
+
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path))
+    config = PhantomConfig(size=96, field_degrees=6)
+    root = study_module.phantoms(config, 2, 1, 0, 1)
+    monkeypatch.setattr(study_module, "write_dataset", lambda *a, **k: pytest.fail("drawn again"))
+    assert study_module.phantoms(config, 2, 1, 0, 1) == root
+    assert len(open_dataset(root).records) == 3
+
+
+def test_the_chapters_study_takes_idrid_where_it_is_and_phantoms_where_not(monkeypatch, tiny_phantom, tmp_path):
+    monkeypatch.setattr(study_module, "phantoms", lambda config, **counts: tiny_phantom)
+    monkeypatch.setattr(study_module.idrid, "find", lambda data=None: None)
+    assert study_module.lesson().dataset.root == open_dataset(tiny_phantom).root
+    monkeypatch.setattr(study_module, "phantoms", lambda config, **counts: pytest.fail("IDRiD is there"))
+    monkeypatch.setattr(study_module.idrid, "find", lambda data=None: tiny_phantom)
+    study = study_module.lesson()
+    assert study.profile is LESSON and len(study.dataset.records) == 7
+
+
+def test_profiles_are_found_by_their_names():
+    assert PROFILES["quick"] is QUICK and PROFILES["lesson"] is LESSON
+    assert QUICK.images is None  # the whole of IDRiD
