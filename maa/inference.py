@@ -228,6 +228,9 @@ def score_patches(prn: PRN, stacks: tuple[ImageStack, ImageStack], where: np.nda
 def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: float) -> np.ndarray:
     """The final map: what was proposed, weighed by what the refinement network thinks of it.
 
+    The two are mixed in log-odds, ``(1 - weight) * logit(fused) + weight * logit(score)``, where networks
+    that are sure differ as visibly near one as near zero; in a mean of probabilities they would not.
+
     Parameters
     ----------
     fused : ndarray, shape (H, W), uint16
@@ -236,7 +239,7 @@ def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: flo
     scores : ndarray, shape (K,), float
         The refinement network's probability of each candidate.
     weight : float, 0 to 1
-        Of the refinement: the map is fused ** (1 - weight) * score ** weight.
+        Of the refinement; 0 keeps the fused map inside the hypotheses.
 
     Returns
     -------
@@ -248,6 +251,13 @@ def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: flo
     Our choice: the paper does not say how the two are combined.  Explained in chapter 5.
     """
     refined = np.zeros_like(fused)
-    proposed = fused[found.rows, found.columns].astype(np.float32) / FULL
-    refined[found.rows, found.columns] = to_map(proposed ** (1 - weight) * scores[found.owner] ** weight)
+    proposed = log_odds(fused[found.rows, found.columns].astype(np.float32) / FULL)
+    mixed = (1 - weight) * proposed + weight * log_odds(scores)[found.owner]
+    refined[found.rows, found.columns] = to_map(1 / (1 + np.exp(-mixed)))
     return refined
+
+
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)), with 0 and 1 taken as half a level of a map away from themselves."""
+    probability = np.clip(probability, 0.5 / FULL, 1 - 0.5 / FULL)
+    return np.log(probability / (1 - probability))

@@ -15,6 +15,7 @@ import pandas as pd
 from torch import nn
 
 from maa import idrid
+from maa.errors import MaaError
 from maa.idrid import Dataset, Record
 from maa.phantom import PhantomConfig, write_dataset
 from maa.patches import ImageStack, build_stacks
@@ -132,7 +133,18 @@ class Study:
 
     @cached_property
     def train(self) -> tuple[ImageStack, ImageStack]:
-        """Training photographs, normalised, at 1x and 0.5x."""
+        """Training photographs, normalised, at 1x and 0.5x.
+
+        Raises
+        ------
+        MaaError
+            When none of them has an annotated microaneurysm: there would be nothing to learn from.
+        """
+        if not any("MA" in record.mask_paths for record in self.records("train")):
+            raise MaaError(
+                f"{self.dataset.root} holds no training photograph with a microaneurysm mask: "
+                "at least two diseased photographs are needed, one to train on and one to validate with."
+            )
         return self.stacks("train")
 
     @cached_property
