@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -275,15 +276,13 @@ def train(
     last = trained.history.iloc[-1]
     counts = {diseased: sum(r.diseased is diseased for r in study.records("train")) for diseased in (True, False)}
     size = sum(parameter.numel() for parameter in trained.model.parameters())
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("network", f"{network.value}, {size:,} parameters, seed {seed}")
-    table.add_row("photographs", f"{counts[True]} diseased, {counts[False]} healthy")
-    table.add_row("training", f"{last['step']:,.0f} steps in {_duration(last['seconds'])}, loss {last['loss']:.4f} at the end")
+    _say(f"Network      {network.value}, {size:,} parameters, seed {seed}")
+    _say(f"Photographs  {counts[True]} diseased, {counts[False]} healthy")
+    _say(f"Training     {last['step']:,.0f} steps in {_duration(last['seconds'])}, loss {last['loss']:.4f} at the end")
     if "validation_ap" in trained.history:
-        table.add_row("validation", f"AUC PR {last['validation_ap']:.4f} on a sample of pixels at the network's scale")
-    table.add_row("weights", str(weights))
-    table.add_row("record", str(weights.with_suffix(".json")))
-    _say(table)
+        _say(f"Validation   AUC PR {last['validation_ap']:.4f} on a sample of pixels at the network's scale")
+    _say(f"Weights      {weights}")
+    _say(f"Record       {weights.with_suffix('.json')}")
 
 
 @app.command()
@@ -516,9 +515,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def _rows_table(results: dict, title: str) -> Table:
     """The rows of a results file as a table, with the paper's values beside them."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.caption = "95 % intervals over photographs.  Gain: relative, over HGN 1x.  Paper: AUC PR on IDRiD's test photographs."
-    table.add_column("row", no_wrap=True)
+    table.add_column("row")  # the one that wraps in a narrow terminal: no number may be cut
     for heading in ("AUC PR", "interval", "F1", "precision", "recall", "gain", "paper"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in results["rows"].values():
