@@ -326,17 +326,16 @@ def resize_factor(fov: np.ndarray, degrees: float = FIELD_DEGREES) -> tuple[floa
 
 
 def default_weights() -> Path:
-    """The folder of weights that comes with the package, or with its repository.
+    """The folder of weights that comes with the package: trained on IDRiD's 44 training photographs.
 
     Raises
     ------
     MaaError
-        When there is none.
+        When this installation lacks it.
     """
-    package = Path(__file__).parent
-    for folder in (package / "weights", package.parent / "results" / "weights"):
-        if any((folder / file).exists() for file in FILES.values()):
-            return folder
+    folder = Path(__file__).parent / "pretrained"
+    if any((folder / file).exists() for file in FILES.values()):
+        return folder
     raise MaaError(
         "This installation comes without weights: name a folder of them with --weights, or make one with "
         "maa train hgn-1x, maa train hgn-0.5x and maa train prn."

@@ -301,11 +301,13 @@ def test_results_cannot_go_into_a_file(eyes, tmp_path):
         segment_files([eyes], tmp_path / "file", DarkSpots())
 
 
-def test_default_weights_are_the_packages_or_a_sentence_says_how_to_make_some(tmp_path, monkeypatch):
+def test_default_weights_come_with_the_package_and_make_the_whole_system():
+    system = System.load(module.default_weights())
+    assert system.hgn_1x and system.hgn_half and system.prn
+    assert set(system.settings.thresholds) == {"hgn_1x", "hgn_half", "fused", "refined"}
+
+
+def test_an_installation_without_weights_says_how_to_make_some(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "__file__", str(tmp_path / "maa" / "segment.py"))
     with pytest.raises(MaaError, match="maa train hgn-1x"):
         module.default_weights()
-    for folder in (tmp_path / "results" / "weights", tmp_path / "maa" / "weights"):
-        folder.mkdir(parents=True)
-        (folder / "hgn-1x.safetensors").write_bytes(b"")
-        assert module.default_weights() == folder
