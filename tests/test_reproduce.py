@@ -1,0 +1,157 @@
+"""Tests of maa.reproduce: the whole road on a tiny phantom, into one results file."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maa import evaluation, reproduce as module
+from maa import study as study_module
+from maa.idrid import open_dataset
+from maa.reproduce import NAMES, PAPER, PAPER_GAIN, REFINEMENTS, Scores, evaluate, reproduce
+from maa.study import Profile
+from maa.system import FILES, ROWS, SETTINGS, System
+from maa.training import Probe, Schedule
+
+TINY = Profile(
+    "tiny",
+    hgn_1x=Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2),
+    hgn_half=Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2),
+    prn=Schedule(steps=5, batch=16, reports=1),
+    width=2,
+    healthy_pool=2000,
+    prn_pool=60,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_phantom, tmp_path_factory):
+    """One replication: the data set, where it went, and what it returned."""
+    out = tmp_path_factory.mktemp("reproduce")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAA_CACHE", str(out / "cache"))
+        patch.setenv("MAA_PROGRESS", "0")
+        patch.setattr(Probe, "POSITIVES", 40)
+        patch.setattr(Probe, "NEGATIVES", 120)
+        dataset = open_dataset(tiny_phantom)
+        yield dataset, out / "out", reproduce(dataset, TINY, out / "out", seed=1)
+
+
+def test_every_row_is_in_the_results_file(run):
+    dataset, out, results = run
+    written = json.loads((out / "results.json").read_text())
+    assert written == json.loads(json.dumps(results, default=module.write_json.__globals__["_plain"]))
+    expected = ["hgn_1x", "hgn_half", "fused", "prn_cross_entropy", "prn_sampling", "prn_triplet", "prn_full"]
+    assert list(written["rows"]) == expected and set(expected) <= NAMES.keys()
+    for key, row in written["rows"].items():
+        interval = row["average_precision"]
+        assert row["name"] == NAMES[key] and row["paper"] == PAPER.get(key)
+        assert 0 < interval["value"] <= 1 and 0 <= row["recall"] <= 1
+        assert len(row["curve"]["precision"]) == len(row["curve"]["recall"]) > 2
+        assert ("gain" in row) == (key != "hgn_1x")
+    assert written["data"] == dataset.fingerprint and written["seed"] == 1 and written["split"] == "validation"
+    assert written["photographs"] == [r.name for r in dataset.select("validation", True)]
+    assert written["profile"]["name"] == "tiny" and len(written["code"]) == 64
+
+
+def test_the_run_behind_every_model_is_in_the_results_file(run):
+    dataset, _, results = run
+    assert list(results["runs"]) == ["hgn_1x", "hgn_half", *REFINEMENTS]
+    for name, refinement in REFINEMENTS.items():
+        config = results["runs"][name]["config"]["refinement"]
+        assert config["triplet_weight"] == refinement.triplet_weight and config["selective"] == refinement.selective
+    assert all(record["seed"] == 1 and record["data"] == dataset.fingerprint for record in results["runs"].values())
+
+
+def test_no_folder_of_this_machine_is_in_the_results_file(run):
+    _, out, _ = run
+    assert str(out.parent) not in (out / "results.json").read_text()
+
+
+def test_the_weight_of_each_refinement_is_the_best_on_validation(run):
+    _, out, results = run
+    assert results["refinement_weights"].keys() == REFINEMENTS.keys()
+    assert set(results["refinement_weights"].values()) <= set(module.WEIGHTS)
+    assert results["settings"]["weight"] == results["refinement_weights"]["prn_full"]
+
+
+def test_evaluating_the_written_weights_repeats_the_numbers(run):
+    """Two roads, one through the prepared stacks and one photograph by photograph, must agree."""
+    dataset, out, results = run
+    system = System.load(out / "weights")
+    assert sorted(p.name for p in (out / "weights").iterdir()) == sorted([*FILES.values(), SETTINGS])
+    again = evaluate(system, dataset, "validation", healthy=False)
+    assert list(again["rows"]) == list(ROWS)
+    for row, name in {**{r: r for r in module.FIRST_STAGE}, "refined": "prn_full"}.items():
+        assert again["rows"][row]["average_precision"]["value"] == pytest.approx(
+            results["rows"][name]["average_precision"]["value"], rel=1e-4
+        )
+        assert again["settings"]["thresholds"][row] == pytest.approx(
+            results["settings"]["thresholds"][row], abs=1e-4
+        )
+
+
+def test_a_second_replication_trains_nothing_and_gives_the_same_rows(run, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setattr(study_module, "fit", lambda *a, **k: pytest.fail("trained again"))
+    again = reproduce(dataset, TINY, out, seed=1)
+    assert again["refinement_weights"] == results["refinement_weights"]
+    for row in results["rows"]:
+        assert again["rows"][row]["average_precision"] == results["rows"][row]["average_precision"]
+
+
+def test_on_test_the_thresholds_of_validation_are_used_unseen(run, monkeypatch):
+    dataset, out, results = run
+    system = System.load(out / "weights")
+    monkeypatch.setattr(evaluation, "best_f1_threshold", lambda *_: pytest.fail("chosen on the test images"))
+    tested = evaluate(system, dataset, "test")
+    assert tested["photographs"] == [r.name for r in dataset.select("test")]
+    assert tested["settings"] == results["settings"]
+    for row, measures in tested["rows"].items():
+        assert measures["threshold"] == pytest.approx(results["settings"]["thresholds"][row], abs=1 / 65535)
+    # Another threshold gives another operating point, and the same curve.
+    moved = {row: 0.999 for row in ROWS}
+    other = evaluate(replace(system, settings=replace(system.settings, thresholds=moved)), dataset, "test")
+    for row in ROWS:
+        assert other["rows"][row]["recall"] <= tested["rows"][row]["recall"]
+        assert other["rows"][row]["average_precision"] == tested["rows"][row]["average_precision"]
+
+
+def test_evaluation_writes_what_json_can_hold(run, tmp_path):
+    dataset, out, _ = run
+    results = evaluate(System.load(out / "weights"), dataset, "validation")
+    module.write_json(tmp_path / "v.json", results)
+    assert results["photographs"] == [r.name for r in dataset.select("validation")]
+    assert len(results["rows"]["refined"]["by_image"]) == 1  # the healthy photograph has none
+
+
+def test_scores_table_measures_what_was_added():
+    rng = np.random.default_rng(0)
+    scores = Scores()
+    truths, maps = {}, {}
+    for name in "ab":
+        truths[name] = np.zeros((40, 50), bool)
+        truths[name][10:14, 20:24] = True
+        for row, blur in (("hgn_1x", 0.9), ("fused", 0.3)):
+            map_ = ((truths[name] * (1 - blur) + rng.random((40, 50)) * blur) * 65535).astype(np.uint16)
+            maps[row, name] = map_
+            scores.add(row, name, map_, truths[name], np.ones((40, 50), bool), True)
+    table = scores.table({"hgn_1x": 0.5, "fused": 0.5})
+    from sklearn.metrics import average_precision_score
+
+    for row in table:
+        y = np.concatenate([truths[n].ravel() for n in "ab"])
+        s = np.concatenate([maps[row, n].ravel() for n in "ab"])
+        assert table[row]["average_precision"]["value"] == pytest.approx(average_precision_score(y, s))
+        assert table[row]["recall"] == pytest.approx((s[y] >= 32768).mean(), abs=0.02)
+    assert "gain" not in table["hgn_1x"] and "gain" in table["fused"]
+
+
+def test_the_papers_own_numbers_are_consistent():
+    """F1 is the harmonic mean of the printed precision and recall; the columns were not swapped."""
+    for row in ("hgn_1x", "hgn_half"):
+        p, r, f1 = (PAPER[row][key] for key in ("precision", "recall", "f1"))
+        assert 2 * p * r / (p + r) == pytest.approx(f1, abs=2e-4)
+    assert PAPER["fused"]["average_precision"] > PAPER["hgn_half"]["average_precision"] > PAPER["hgn_1x"]["average_precision"]
+    assert 0.30 < PAPER_GAIN < 0.31 and PAPER.keys() <= ROWS.keys()
