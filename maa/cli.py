@@ -408,7 +408,7 @@ def segment(
         _say(note)
     if len(report.photographs):
         _say(
-            f"{len(report.lesions):,} lesions in {len(report.photographs):,} photographs, by {ROWS[final_map(system)]} "
+            f"Lesions found: {len(report.lesions):,}, photographs: {len(report.photographs):,}, by {ROWS[final_map(system)]} "
             f"of {folder}: {out / 'lesions.csv'}"
         )
     for problem in report.problems:
@@ -448,6 +448,25 @@ def reproduce(
         f"AUC PR of the full system: {full:.4f}, of the baseline: {baseline:.4f}, gain {gain:+.1%} "
         f"(the paper: {PAPER_GAIN:+.1%})"
     )
+
+
+@app.command()
+def transfer(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the run and results.json.")],
+    data: DataOption = None,
+) -> None:
+    """Measure how real the phantoms are: train on phantoms alone, validate on real photographs.
+
+    Trains HGN 0.5x on phantoms drawn at IDRiD's scale, and measures it on the validation photographs of the
+    data, of which it has seen none.
+    """
+    dataset = _dataset(data)
+    _writable_folder(out)
+    from maa.reproduce import transfer as measure
+
+    results = measure(dataset, out)
+    _say(_rows_table(results, f"trained on phantoms, {len(results['photographs'])} validation photographs"))
+    _say(f"Results: {out / 'results.json'}")
 
 
 def complain(error) -> None:
