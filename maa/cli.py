@@ -119,6 +119,8 @@ def overview(
     - `maa train hgn-1x --data phantoms --profile lesson --out weights`, then the same with `hgn-0.5x` and `prn`
     - `maa evaluate --data phantoms --split validation --weights weights --out validation.json`
 
+    - `maa transfer --data IDRID --out transfer` measures how real the phantoms are
+
     **To use it** on photographs of your own
 
     - `maa segment photographs --weights weights --out found`
