@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pillow", "umap-learn")
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "umap-learn")
 
 
 def cache_folder() -> Path:
