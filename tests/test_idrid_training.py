@@ -1,0 +1,40 @@
+"""A brief training on the real IDRiD, where it is found: the whole way from its files to a measured curve."""
+
+import numpy as np
+import pytest
+
+from maa import evaluation, idrid
+from maa.inference import dense_map
+from maa.patches import MA
+from maa.study import Profile, Study
+from maa.system import field_of_view, photograph
+from maa.training import Schedule
+
+
+@pytest.fixture
+def study(real_idrid, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path / "cache"))
+    brief = Schedule(steps=60, batch=128, reports=1)
+    profile = Profile("brief", brief, brief, brief, width=8, healthy_pool=20_000, images=3)
+    return Study(idrid.open_dataset(real_idrid), profile)
+
+
+def test_sixty_steps_on_real_photographs_are_far_above_chance(study):
+    """Chance is the share of microaneurysm pixels, about 0.001; an image that was not trained on is measured."""
+    trained = study.hgn(0.5)
+    stack = study.validation[1]
+    index = int(np.flatnonzero(stack.diseased)[0])
+    truth, fov = (stack.label(index) & MA) > 0, field_of_view(stack, index)
+
+    # A part of the photograph will do: rows around most of its lesions.
+    middle = int(np.median(np.nonzero(truth)[0]))
+    part = np.s_[max(0, middle - 300) : middle + 300]
+    image, truth, fov = photograph(stack, index)[part], truth[part], fov[part]
+
+    scores = evaluation.PixelScores()
+    scores.add(stack.names[index], dense_map(trained.model, image, fov), truth, fov)
+    chance = truth[fov].mean()
+    precision = evaluation.average_precision(*scores.pooled())
+    assert chance < 0.005
+    assert precision > max(0.01, 10 * chance), f"average precision {precision:.4f}, chance {chance:.4f}"
+    assert trained.record["data"] == study.dataset.fingerprint
