@@ -486,7 +486,7 @@ def test_segment_does_the_good_ones_and_names_the_bad_ones_at_the_end(copy, weig
     for line, path, word in zip(lines, bad, words, strict=True):
         assert str(path) in line and word in line
     assert len(files_below(out)) == 4 and all(name.startswith((good.stem, "lesions")) for name in files_below(out))
-    assert "in 1 photographs" in printed
+    assert "photographs: 1," in printed
 
 
 def test_segment_takes_photographs_of_every_ordinary_kind(phantoms, weights, tmp_path):
