@@ -115,8 +115,8 @@ class Scores:
 def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True) -> dict:
     """Run a system on the photographs of a split, one at a time, and measure every row.
 
-    On the validation split the settings are chosen first, and the system's thresholds with them; on the test
-    split they are taken as they are.
+    On the validation split the weight of the refinement and the thresholds are chosen, as `reproduce` chooses
+    them; on the test split they are taken as they are.
 
     Parameters
     ----------
@@ -133,13 +133,26 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     """
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
-    scores = Scores()
+    scores, settings = Scores(), system.settings
+    candidates = {weight: Scores() for weight in WEIGHTS} if system.prn and split == "validation" else {}
     for record in track(records, f"Evaluating {split} photographs"):
         fundus = record.load(kinds=("MA",))
-        maps = system.maps(stack_photograph(fundus.image, fundus.fov, fundus.name))
+        about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
+        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
+        maps = system.maps(stacks)
         for row, map_ in maps.items():
-            scores.add(row, fundus.name, map_, fundus.ma, fundus.fov, fundus.diseased)
-    thresholds = dict(system.settings.thresholds)
+            scores.add(row, map_=map_, **about)
+        if candidates:
+            base = system.base(maps)
+            found = system.hypotheses(base)
+            probabilities = score_hypotheses(system.prn, stacks, 0, found.centres)
+            for weight, refined in candidates.items():
+                refined.add("refined", map_=refine(base, found, probabilities, weight), **about)
+    if candidates:
+        settings = replace(settings, weight=_best_weight(candidates, "refined"))
+        scores.pixels |= candidates[settings.weight].pixels
+        scores.lesions |= candidates[settings.weight].lesions
+    thresholds = dict(settings.thresholds)
     for row, pixel_scores in scores.pixels.items():
         if split == "validation" or row not in thresholds:
             thresholds[row] = evaluation.best_f1_threshold(*pixel_scores.pooled())
@@ -147,11 +160,16 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
         "split": split,
         "data": dataset.fingerprint,
         "photographs": [record.name for record in records],
-        "settings": asdict(replace(system.settings, thresholds=thresholds)),
+        "settings": asdict(replace(settings, thresholds=thresholds)),
         "environment": environment(),
         "seconds": time.perf_counter() - started,
         "rows": scores.table(thresholds),
     }
+
+
+def _best_weight(candidates: Mapping[float, Scores], row: str) -> float:
+    """The weight of the refinement with the highest average precision; of equals, the smallest."""
+    return max(candidates, key=lambda weight: evaluation.average_precision(*candidates[weight].pixels[row].pooled()))
 
 
 FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
@@ -218,10 +236,7 @@ def reproduce(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     prns = {row: trained[row].model for row in REFINEMENTS}
     photographs = np.flatnonzero(study.validation[0].diseased)
     scores, refined = validate(first_stage, prns, study.validation, photographs)
-    weights = {
-        row: max(WEIGHTS, key=lambda weight: evaluation.average_precision(*refined[row, weight].pixels[row].pooled()))
-        for row in prns
-    }
+    weights = {row: _best_weight({weight: refined[row, weight] for weight in WEIGHTS}, row) for row in prns}
     for row, weight in weights.items():
         scores.pixels |= refined[row, weight].pixels
         scores.lesions |= refined[row, weight].lesions

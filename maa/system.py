@@ -120,11 +120,16 @@ class System:
         if len(maps) == 2:
             maps["fused"] = fuse(list(maps.values()))
         if self.prn is not None:
-            base = maps.get("fused", next(iter(maps.values())))
+            base = self.base(maps)
             found = self.hypotheses(base)
             scores = score_hypotheses(self.prn, stacks, index, found.centres)
             maps["refined"] = refine(base, found, scores, self.settings.weight)
         return maps
+
+    @staticmethod
+    def base(maps: dict[str, np.ndarray]) -> np.ndarray:
+        """The map of the first stage that the second refines: the fused one, or that of the only scale."""
+        return maps.get("fused", next(iter(maps.values())))
 
     def hypotheses(self, fused: np.ndarray) -> Hypotheses:
         """The candidates of a fused map, at the chosen threshold."""
