@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from maa import evaluation
+from maa.errors import MaaError
 from maa.idrid import Dataset, open_dataset
 from maa.inference import refine, score_hypotheses
 from maa.patches import MA, ImageStack, stack_photograph
@@ -130,7 +131,17 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     -------
     dict
         A results file: data, settings, versions, time, and the rows of `Scores.table`.
+
+    Raises
+    ------
+    MaaError
+        When a row has no threshold that was chosen on validation, and the split is the test split.
     """
+    if split == "test" and not system.rows <= system.settings.thresholds.keys():
+        raise MaaError(
+            "The system has no thresholds chosen on validation photographs for all of its rows: "
+            "run `maa evaluate --split validation` with its weights first."
+        )
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
     scores, settings = Scores(), system.settings
@@ -153,9 +164,8 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
         scores.pixels |= candidates[settings.weight].pixels
         scores.lesions |= candidates[settings.weight].lesions
     thresholds = dict(settings.thresholds)
-    for row, pixel_scores in scores.pixels.items():
-        if split == "validation" or row not in thresholds:
-            thresholds[row] = evaluation.best_f1_threshold(*pixel_scores.pooled())
+    if split == "validation":
+        thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
     return {
         "split": split,
         "data": dataset.fingerprint,

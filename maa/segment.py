@@ -258,10 +258,7 @@ def final_map(system: System) -> str:
 
 def available_maps(system: System) -> list[str]:
     """The maps (keys of `maa.system.ROWS`) that a system makes, in the order of the paper's table."""
-    there = {name for name in FILES if getattr(system, name) is not None}
-    there |= {"fused"} if {"hgn_1x", "hgn_half"} <= there else set()
-    there |= {"refined"} if "prn" in there else set()
-    return [name for name in ROWS if name in there]
+    return [name for name in ROWS if name in system.rows]
 
 
 def field_diameter(fov: np.ndarray) -> float | None:

@@ -93,6 +93,12 @@ class System:
                 ) from None
         return cls(**networks, settings=settings)
 
+    @property
+    def rows(self) -> set[str]:
+        """The keys of `ROWS` that `maps` gives."""
+        rows = {name for name in ("hgn_1x", "hgn_half") if getattr(self, name) is not None}
+        return rows | ({"fused"} if len(rows) == 2 else set()) | ({"refined"} if self.prn is not None else set())
+
     def save_settings(self, folder) -> None:
         """Write the settings beside the weights."""
         write_json(Path(folder) / SETTINGS, asdict(self.settings))

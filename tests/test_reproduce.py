@@ -8,6 +8,7 @@ import pytest
 
 from maa import evaluation, reproduce as module
 from maa import study as study_module
+from maa.errors import MaaError
 from maa.idrid import open_dataset
 from maa.reproduce import NAMES, PAPER, PAPER_GAIN, REFINEMENTS, Scores, evaluate, reproduce
 from maa.study import Profile
@@ -118,6 +119,14 @@ def test_on_test_the_thresholds_of_validation_are_used_unseen(run, monkeypatch):
     for row in ROWS:
         assert other["rows"][row]["recall"] <= tested["rows"][row]["recall"]
         assert other["rows"][row]["average_precision"] == tested["rows"][row]["average_precision"]
+
+
+def test_no_threshold_is_ever_chosen_on_test(run):
+    dataset, out, _ = run
+    system = System.load(out / "weights")
+    kept = {row: value for row, value in system.settings.thresholds.items() if row != "refined"}
+    with pytest.raises(MaaError, match="--split validation"):
+        evaluate(replace(system, settings=replace(system.settings, thresholds=kept)), dataset, "test")
 
 
 def test_evaluation_writes_what_json_can_hold(run, tmp_path):

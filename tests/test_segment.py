@@ -23,7 +23,7 @@ from maa.system import Settings, System
 class DarkSpots:
     """Stands in for a trained system: a pixel's probability is its darkness.  Remembers what size it was shown."""
 
-    hgn_1x, hgn_half, prn = "a network", None, None
+    rows = {"hgn_1x"}
 
     def __init__(self, **thresholds):
         self.settings = Settings(thresholds=thresholds)
