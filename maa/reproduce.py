@@ -146,11 +146,13 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     started = time.perf_counter()
     scores, settings = Scores(), system.settings
     candidates = {weight: Scores() for weight in WEIGHTS} if system.prn and split == "validation" else {}
+    # While the weight is being chosen the candidates are scored below, once for all weights.
+    mapped = replace(system, prn=None) if candidates else system
     for record in track(records, f"Evaluating {split} photographs"):
         fundus = record.load(kinds=("MA",))
         about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
         stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
-        maps = system.maps(stacks)
+        maps = mapped.maps(stacks)
         for row, map_ in maps.items():
             scores.add(row, map_=map_, **about)
         if candidates:
