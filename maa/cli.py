@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +51,7 @@ class ProfileName(str, Enum):
 
     quick = "quick"
     lesson = "lesson"
+    full = "full"
 
 
 class Network(str, Enum):
@@ -155,6 +155,7 @@ def data(
     photograph and that every photograph shows a retina, and lists all that do not.
     """
     from maa import idrid
+    from maa.progress import in_threads
 
     out = Console()
     root = idrid.find(data)
@@ -167,9 +168,7 @@ def data(
         raise typer.Exit(1)
 
     dataset = idrid.open_dataset(root)
-    examined = _in_threads(
-        lambda record: _examine(record, verify), dataset.records, "Reading the masks"
-    )
+    examined = list(in_threads(lambda record: _examine(record, verify), dataset.records, "Reading the masks"))
     problems = [problem for _, problem in examined if problem]
 
     out.print(Text(f"Found in {root}:"), soft_wrap=True, highlight=False)
@@ -424,9 +423,10 @@ def reproduce(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for runs, weights and results.json.")],
     data: DataOption = None,
     profile: ProfileOption = ProfileName.quick,
-    seed: SeedOption = 0,
 ) -> None:
-    """Train and validate every row of the paper's table, and the ablations of its second stage.
+    """Train and validate every row of the paper's table, once for each seed of the profile.
+
+    With the profile "full", the ablations (ablations.json) and a U-Net beyond the paper (beyond.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder
     `weights` with the full system, which the other commands take as --weights.  A replication that was stopped
@@ -438,10 +438,11 @@ def reproduce(
     from maa.reproduce import reproduce as replicate
     from maa.study import PROFILES
 
-    results = replicate(dataset, PROFILES[profile.value], out, seed)
-    title = f"profile {profile.value}, seed {seed}, {len(results['photographs'])} {results['split']} photographs"
+    results = replicate(dataset, PROFILES[profile.value], out)
+    seeds = len(PROFILES[profile.value].seeds)
+    title = f"profile {profile.value}, {seeds} seed{'s' * (seeds > 1)}, {len(results['photographs'])} {results['split']} photographs"
     _say(_rows_table(results, title))
-    trained = sum(run["seconds"] for run in results["runs"].values())
+    trained = results["training_seconds"]
     _say(f"Training took {_duration(trained)} in all; this command {_duration(results['seconds'])}.")
     _say(f"Results: {out / 'results.json'}.  Weights of the full system: {out / 'weights'}.")
     full, baseline = (results["rows"][row]["average_precision"]["value"] for row in ("prn_full", "hgn_1x"))
@@ -450,6 +451,15 @@ def reproduce(
         f"AUC PR of the full system: {full:.4f}, of the baseline: {baseline:.4f}, gain {gain:+.1%} "
         f"(the paper: {PAPER_GAIN:+.1%})"
     )
+    if profile is ProfileName.full:
+        from maa.ablations import ablate
+        from maa.beyond import beyond
+
+        ablate(dataset, PROFILES[profile.value], out)
+        _say(f"Ablations: {out / 'ablations.json'}.")
+        rows = beyond(dataset, PROFILES[profile.value], out)["rows"]
+        best = max(rows.values(), key=lambda row: row["average_precision"]["value"])
+        _say(f"Beyond the paper: {best['average_precision']['value']:.4f} ({best['name']}); {out / 'beyond.json'}.")
 
 
 @app.command()
@@ -575,20 +585,6 @@ def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
         return count_lesions(record), None
     except MaaError as error:
         return (0, 0), error
-
-
-def _in_threads(function, items, description: str) -> list:
-    """``[function(item) for item in items]`` under a progress bar, on all cores.
-
-    Threads suffice: decoding an image releases Python's global lock.
-    """
-    from maa.progress import track
-
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
-    try:
-        return list(track(pool.map(function, items), description, len(items)))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from maa.hardware import mixed_precision
+from maa.hardware import keep_memory, mixed_precision
 from maa.hgn import HGN
 from maa.patches import ImageStack, gather_scales
 from maa.prn import PRN
@@ -25,11 +25,11 @@ from maa.prn import PRN
 #: The largest value of a map: probability 1.
 FULL = 65535
 
-#: Side of the square of output pixels that is computed at once: its activations take some 60 MB, and stay in the cache.
+#: Side of the square of output pixels that is computed at once: an HGN's activations take some 60 MB, and stay in the cache.
 TILE = 256
 
 
-def dense_map(model: HGN, image: np.ndarray, fov: np.ndarray) -> np.ndarray:
+def dense_map(model: HGN, image: np.ndarray, fov: np.ndarray, tile: int = TILE) -> np.ndarray:
     """Probability of a microaneurysm at every pixel of an image, tile by tile.
 
     Parameters
@@ -40,6 +40,8 @@ def dense_map(model: HGN, image: np.ndarray, fov: np.ndarray) -> np.ndarray:
         Normalised, at the scale of the model.
     fov : ndarray, shape (H, W), bool
         Field of view at that scale.  Tiles without any of it are skipped.
+    tile : int
+        Side of the square of output pixels that is computed at once.
 
     Returns
     -------
@@ -56,15 +58,16 @@ def dense_map(model: HGN, image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     padded = np.pad(image, ((half, half), (half, half), (0, 0)), constant_values=128)
     result = np.zeros((height, width), np.uint16)
     on = next(model.parameters()).device
+    keep_memory()
     with torch.inference_mode(), mixed_precision(on):
-        for top in range(0, height, TILE):
-            for left in range(0, width, TILE):
-                inside = fov[top : top + TILE, left : left + TILE]
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                inside = fov[top : top + tile, left : left + tile]
                 if not inside.any():
                     continue
                 rows, columns = inside.shape
-                tile = padded[top : top + rows + 2 * half, left : left + columns + 2 * half]
-                logits = model.dense(torch.from_numpy(tile[None]).to(on)).float()
+                seen = padded[top : top + rows + 2 * half, left : left + columns + 2 * half]
+                logits = model.dense(torch.from_numpy(seen[None]).to(on)).float()
                 result[top : top + rows, left : left + columns] = to_map(torch.sigmoid(logits[0]).cpu().numpy()) * inside
     return result
 
@@ -163,11 +166,14 @@ def hypotheses(fused: np.ndarray, threshold: float) -> Hypotheses:
     The paper re-scores hypotheses; that they are candidates and not pixels is our choice: one decision a
     lesion, and a thousandth of the patches.  Explained in chapter 5.
     """
-    # A plateau would hold many equal maxima; light smoothing leaves one.
     smooth = ndimage.gaussian_filter(fused.astype(np.float32), 1.5, truncate=3)
     passing = fused >= max(1, round(threshold * FULL))
     peaks = passing & (smooth == ndimage.maximum_filter(smooth, size=2 * SEPARATION + 1))
-    centres = np.argwhere(peaks).astype(np.int32)
+    # A flat top holds many equal maxima: it gives one candidate, the first of them.
+    tops, _ = ndimage.label(peaks, np.ones((3, 3), bool))
+    rows, columns = np.nonzero(peaks)
+    first = np.unique(tops[rows, columns], return_index=True)[1]
+    centres = np.stack([rows[first], columns[first]], axis=1).astype(np.int32)
     rows, columns = (axis.astype(np.int32) for axis in np.nonzero(passing))
     if len(centres):
         owner = cKDTree(centres).query(np.stack([rows, columns], axis=1))[1].astype(np.int32)

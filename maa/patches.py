@@ -14,18 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from maa.errors import MaaError
 from maa.fundus import halve
 from maa.normalise import normalise
-from maa.progress import track
+from maa.progress import in_threads
 
 #: Ground around every photograph, so that a patch may be centred on any of its pixels.
-MARGIN = 64
+MARGIN = 128
 
-# What is known of a pixel; bits, since a lesion lies inside the field of view.
-FOV, MA, OTHER = 1, 2, 4
+# What is known of a pixel, as bits: inside the field of view, and what is annotated there.
+FOV, MA, HE, EX, SE, OD = 1, 2, 4, 8, 16, 32
+
+#: Any annotated lesion; the optic disc is none.
+LESION = MA | HE | EX | SE
+
+#: Where healthy patches may come from (see `healthy_pixels`).
+SOURCES = ("healthy patients", "far from lesions", "unlabelled")
 
 #: In a diseased image, pixels this near (at 1x) to any annotated lesion are not called healthy.
 GUARD = 96
@@ -45,8 +50,8 @@ class ImageStack:
         Photographs as `maa.normalise.normalise` leaves them, RGB, row by row, each with MARGIN pixels
         of background (128) on every side.
     labels : ndarray, shape (bytes,), uint8
-        For every pixel, without the margin, the sum of FOV (inside the field of view), MA (annotated
-        microaneurysm) and OTHER (haemorrhage or exudate).
+        For every pixel, without the margin, the sum of FOV (inside the field of view) and of what is annotated
+        there: MA (microaneurysm), HE (haemorrhage), EX and SE (hard and soft exudate), OD (optic disc).
     shapes : ndarray, shape (N, 2), int
         Height and width of each photograph at this scale, without the margin.
     names : tuple of str
@@ -108,6 +113,16 @@ class ImageStack:
         rows = np.lib.stride_tricks.sliding_window_view(self.pixels, 3 * size)
         return rows[first[:, None] + np.arange(size) * strides[:, None]].reshape(-1, size, size, 3)
 
+    def gather_labels(self, where: np.ndarray, size: int) -> np.ndarray:
+        """The labels of what `gather` gives, shape (B, size, size), uint8; 0 beyond the photograph."""
+        photograph, row, column = where.T.astype(np.int64)
+        height, width = self.shapes[photograph].T[..., None, None]
+        reach = np.arange(size) - size // 2
+        rows, columns = row[:, None, None] + reach[:, None], column[:, None, None] + reach
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        first = self._label_starts[photograph][:, None, None]
+        return np.where(inside, self.labels[np.where(inside, first + rows * width + columns, 0)], np.uint8(0))
+
 
 def build_stacks(records: Sequence, folder) -> tuple[ImageStack, ImageStack]:
     """Load and normalise photographs at 1x and 0.5x, once; later calls map the files of the first.
@@ -138,7 +153,11 @@ def build_stacks(records: Sequence, folder) -> tuple[ImageStack, ImageStack]:
         partial.mkdir(parents=True)
         try:
             _write_stacks(records, partial)
-            os.replace(partial, folder)
+            try:
+                os.replace(partial, folder)
+            except OSError:
+                if not (folder / "about.json").exists():  # else another process was faster, with the same files
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     about = json.loads((folder / "about.json").read_text())
@@ -220,25 +239,32 @@ def _write_stacks(records, folder):
     about = {"names": [], "diseased": [], "shapes": {str(scale): [] for scale in scales}}
     pixels = {scale: open(folder / f"pixels-{scale}.u8", "wb") for scale in scales}
     labels = {scale: open(folder / f"labels-{scale}.u8", "wb") for scale in scales}
-    for record in track(records, "Normalising photographs"):
-        fundus = record.load()
-        image = normalise(fundus.image, fundus.fov)
-        other = np.zeros(fundus.fov.shape, bool)
-        for kind in {"HE", "EX", "SE"} & fundus.lesions.keys():
-            other |= fundus.lesions[kind]
-        masks = [fundus.fov, fundus.ma, other]
-        about["names"].append(fundus.name)
-        about["diseased"].append(fundus.diseased)
-        for scale in scales:
-            if scale == 0.5:
-                image, masks = halve(image), [halve(mask) for mask in masks]
-            pixels[scale].write(_pad(image).tobytes())
-            label = sum(mask.astype(np.uint8) * bit for mask, bit in zip(masks, (FOV, MA, OTHER)))
+    for name, diseased, planes in in_threads(_prepare, records, "Normalising photographs"):
+        about["names"].append(name)
+        about["diseased"].append(bool(diseased))
+        for scale, (image, label) in zip(scales, planes):
+            pixels[scale].write(image.tobytes())
             labels[scale].write(label.tobytes())
             about["shapes"][str(scale)].append(label.shape)
     for file in (*pixels.values(), *labels.values()):
         file.close()
     (folder / "about.json").write_text(json.dumps(about))
+
+
+def _prepare(record):
+    """Name and class of a photograph, and at each scale its padded pixels and its labels."""
+    fundus = record.load()
+    image = normalise(fundus.image, fundus.fov)
+    masks = {FOV: fundus.fov}
+    for kind, bit in zip(("MA", "HE", "EX", "SE", "OD"), (MA, HE, EX, SE, OD)):
+        if kind in fundus.lesions:
+            masks[bit] = fundus.lesions[kind]
+    planes = []
+    for scale in (1.0, 0.5):
+        if scale == 0.5:
+            image, masks = halve(image), {bit: halve(mask) for bit, mask in masks.items()}
+        planes.append((_pad(image), sum(mask.astype(np.uint8) * np.uint8(bit) for bit, mask in masks.items())))
+    return fundus.name, fundus.diseased, planes
 
 
 def ma_pixels(stack: ImageStack) -> np.ndarray:
@@ -249,12 +275,34 @@ def ma_pixels(stack: ImageStack) -> np.ndarray:
     ndarray, shape (M, 3), int32
         Photograph, row and column.
 
+    Raises
+    ------
+    MaaError
+        When there is none.
+
     Notes
     -----
     One patch for each annotated pixel is inferred from the paper's count: about 500,000 patches in 44
     images (paper, Table 1).  Explained in chapter 2.
     """
-    return _table(stack, lambda label: (label & (FOV | MA)) == (FOV | MA))
+    pixels = pixels_of(stack, MA)
+    if not len(pixels):
+        raise MaaError(
+            f"None of the {len(stack)} photographs has a microaneurysm annotated inside its field of view: "
+            "check their masks (the name ends in _MA) and that masks and photographs belong together."
+        )
+    return pixels
+
+
+def pixels_of(stack: ImageStack, bits: int) -> np.ndarray:
+    """Every pixel inside the field of view that carries any of the bits of a label.
+
+    Returns
+    -------
+    ndarray, shape (M, 3), int32
+        Photograph, row and column; M may be 0.
+    """
+    return _table(stack, lambda label: ((label & FOV) > 0) & ((label & bits) > 0))
 
 
 def rim_pixels(stack: ImageStack) -> np.ndarray:
@@ -273,16 +321,13 @@ def rim_pixels(stack: ImageStack) -> np.ndarray:
     def rim(label):
         lesion = (label & MA) > 0
         near = dilate(lesion, RIM[1]) & ~dilate(lesion, RIM[0])
-        return near & (label == FOV)
+        return near & ((label & (FOV | LESION)) == FOV)
 
     return _table(stack, rim)
 
 
-def healthy_pixels(stack: ImageStack, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Pixels drawn evenly from the fields of view of healthy patients.
-
-    Where the stack has no healthy patient they come from the diseased ones, farther than GUARD (at
-    1x) from everything annotated; `healthy_source` says which.
+def healthy_pixels(stack: ImageStack, count: int, rng: np.random.Generator, source: str | None = None) -> np.ndarray:
+    """Pixels drawn evenly from ground that is taken to be healthy.
 
     Parameters
     ----------
@@ -290,40 +335,54 @@ def healthy_pixels(stack: ImageStack, count: int, rng: np.random.Generator) -> n
     count : int
         How many to draw, in all; with repetition where `count` exceeds what there is.
     rng : numpy.random.Generator
+    source : {"healthy patients", "far from lesions", "unlabelled"}, optional
+        The whole field of view of healthy patients; or, in diseased images, what is farther than GUARD (at
+        1x) from everything annotated, or everything but the annotated microaneurysms.  By default
+        what `healthy_source` says of the stack.
 
     Returns
     -------
     ndarray, shape (count, 3), int32
         Photograph, row and column.
 
+    Raises
+    ------
+    MaaError
+        When the stack has no such ground.
+
     Notes
     -----
     From healthy patients only (paper, section 2.2), so that unannotated lesions of a diseased image never
     teach the network that a lesion is background.  Explained in chapter 2; tested in chapter 7.
     """
-    healthy = healthy_source(stack) == "healthy patients"
-    chosen = np.flatnonzero(~stack.diseased) if healthy else np.arange(len(stack))
+    source = source or healthy_source(stack)
+    if source not in SOURCES:
+        raise ValueError(f"unknown source {source!r}: choose one of {', '.join(map(repr, SOURCES))}")
+    chosen = np.flatnonzero(stack.diseased != (source == "healthy patients"))
     shares = np.diff(np.linspace(0, count, len(chosen) + 1).round().astype(int))
     tables = []
     for index, share in zip(chosen, shares):
         label = stack.label(index)
-        allowed = label == FOV
-        if not healthy:
-            allowed &= ~_near(label >= MA, round(GUARD * stack.scale))
+        if source == "unlabelled":
+            allowed = (label & (FOV | MA)) == FOV
+        else:
+            allowed = (label & (FOV | LESION)) == FOV
+        if source == "far from lesions":
+            allowed &= ~_near((label & LESION) > 0, round(GUARD * stack.scale))
         flat = np.flatnonzero(allowed)
         if flat.size:
             drawn = np.sort(flat[rng.integers(flat.size, size=share)])
             tables.append(np.stack([np.full(share, index), *np.divmod(drawn, label.shape[1])], axis=1))
     if not tables:
         raise MaaError(
-            "No healthy ground was found: the data have no healthy patient, and in every diseased image "
-            "the whole field of view lies near an annotated lesion; add photographs of healthy patients."
+            f"No healthy ground ({source}) was found: the data have no healthy patient, or in every diseased "
+            "image the whole field of view lies near an annotated lesion; add photographs of healthy patients."
         )
     return np.concatenate(tables).astype(np.int32)
 
 
 def healthy_source(stack: ImageStack) -> str:
-    """Where `healthy_pixels` takes its pixels from: "healthy patients" or "far from lesions"."""
+    """The source of `healthy_pixels` that a stack allows: healthy patients, where it has any."""
     return "far from lesions" if stack.diseased.all() else "healthy patients"
 
 
@@ -361,10 +420,12 @@ def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
 
 def _near(mask, distance, reduction=8):
     """Mask grown by about `distance`, on a reduced copy: the guard need not be exact to the pixel."""
-    small = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).reduce(reduction)) > 0
-    grown = dilate(small, -(-distance // reduction))
+    height, width = mask.shape
+    blocks = np.pad(mask, ((0, -height % reduction), (0, -width % reduction)))
+    small = blocks.reshape(blocks.shape[0] // reduction, reduction, -1, reduction).any(axis=(1, 3))
+    grown = dilate(small, -(-distance // reduction) + 1)  # one more: a block counts wherever in it the lesion is
     enlarged = grown.repeat(reduction, axis=0).repeat(reduction, axis=1)
-    return enlarged[: mask.shape[0], : mask.shape[1]]
+    return enlarged[:height, :width]
 
 
 def _table(stack, select):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maa.hgn import Trunk, to_network
+from maa.hgn import DEPTH, Trunk, to_network
 
 
 class PRN(nn.Module):
@@ -23,6 +23,10 @@ class PRN(nn.Module):
         Channels of the first layer of each tower.
     embedding_size : int
         Dimensions of the embedding.
+    depth : int
+        Convolutions of each tower; they set the patch size.
+    scales : {"both", "1x", "0.5x"}
+        Which scales of a patch are looked at.
 
     Notes
     -----
@@ -34,21 +38,21 @@ class PRN(nn.Module):
     width, embedding size and normalisation are our choice.
     """
 
-    def __init__(self, width: int = 16, embedding_size: int = 64):
+    def __init__(self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both"):
         super().__init__()
-        self.width = width
-        self.embedding_size = embedding_size
-        self.fine = Trunk(width)
-        self.coarse = Trunk(width)
-        self.embedding = nn.Linear(2 * self.fine.features, embedding_size)
+        self.width, self.embedding_size, self.depth, self.scales = width, embedding_size, depth, scales
+        self.levels = {"both": (0, 1), "1x": (0,), "0.5x": (1,)}[scales]
+        self.towers = nn.ModuleList(Trunk(width, depth) for _ in self.levels)
+        self.embedding = nn.Linear(sum(tower.features for tower in self.towers), embedding_size)
         self.classifier = nn.Linear(embedding_size, 1)
         # Points on the unit sphere span logits of a few units only if the classifier may scale them.
         self.scale = nn.Parameter(torch.tensor(8.0))
+        nn.init.constant_(self.classifier.bias, -7.0)  # lesions are rare
 
     @property
     def patch_size(self) -> int:
         """Side of the patches in pixels, the same at both scales."""
-        return self.fine.receptive_field
+        return self.towers[0].receptive_field
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of patches.
@@ -65,7 +69,8 @@ class PRN(nn.Module):
         embeddings : Tensor, shape (N, embedding_size), float
             Points of unit length.
         """
-        fine = self.fine(to_network(patches[:, 0])).flatten(1)
-        coarse = self.coarse(to_network(patches[:, 1])).flatten(1)
-        embeddings = F.normalize(self.embedding(torch.cat([fine, coarse], dim=1)).float(), dim=1)
+        features = [
+            tower(to_network(patches[:, level])).flatten(1) for level, tower in zip(self.levels, self.towers)
+        ]
+        embeddings = F.normalize(self.embedding(torch.cat(features, dim=1)).float(), dim=1)
         return self.classifier(self.scale * embeddings)[:, 0], embeddings

@@ -42,7 +42,7 @@ class SelectiveSampler:
     @property
     def probabilities(self) -> np.ndarray:
         """Sampling probabilities, shape (size,), float64, of sum 1."""
-        return self.error / self._cumulative[-1]
+        return self.error.astype(np.float64) / self._cumulative[-1]
 
     @property
     def effective_size(self) -> float:

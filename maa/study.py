@@ -11,17 +11,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
 from maa import idrid
 from maa.errors import MaaError
+from maa.hardware import device
+from maa.hgn import DEPTH
 from maa.idrid import Dataset, Record
 from maa.phantom import PhantomConfig, write_dataset
-from maa.patches import ImageStack, build_stacks
+from maa.patches import ImageStack, build_stacks, healthy_pixels, rim_pixels
 from maa.progress import bar
 from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
 from maa.training import HGNTask, PRNTask, Refinement, Schedule, fit
+from maa.unet import UNetTask
 from maa.weights import load_weights, save_weights
 
 _DATA_CODE = ("fundus", "normalise", "patches", "idrid")
@@ -42,6 +46,10 @@ class Profile:
         Healthy pixels for the HGNs to draw from.
     prn_pool : int
         Healthy pixels for the PRN to draw from; all of them are scored at every refresh.
+    unet : Schedule
+        Of the one-stage competitor, at either scale; its batches are crops (see `maa.unet.UNetTask`).
+    seeds : tuple of int
+        The replication trains the main table once for each.
     images : int or None
         At most so many diseased and so many healthy photographs for training, and a third of it for
         validation; None for all.
@@ -54,6 +62,8 @@ class Profile:
     width: int = 16
     healthy_pool: int = 1_000_000
     prn_pool: int = 50_000
+    unet: Schedule = Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5)
+    seeds: tuple[int, ...] = (0,)
     images: int | None = None
 
 
@@ -77,7 +87,16 @@ QUICK = Profile(
     prn=Schedule(steps=700, batch=128),
 )
 
-PROFILES = {profile.name: profile for profile in (LESSON, QUICK)}
+#: The replication: every row of the paper's table, several seeds, and the ablations.
+FULL = Profile(
+    "full",
+    hgn_1x=Schedule(steps=2500),
+    hgn_half=Schedule(steps=2500),
+    prn=Schedule(steps=1000, batch=128, learning_rate=2e-3),
+    seeds=(0, 1, 2),
+)
+
+PROFILES = {profile.name: profile for profile in (LESSON, QUICK, FULL)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,41 +177,83 @@ class Study:
         key = fingerprint(self.dataset.fingerprint, [r.name for r in records], code_fingerprint(*_DATA_CODE))
         return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
 
-    def hgn(self, scale: float, seed: int = 0) -> Trained:
-        """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in chapters 2 and 3."""
+    def hgn(
+        self, scale: float, seed: int = 0, source: str | None = None, rim: bool = True, depth: int = DEPTH
+    ) -> Trained:
+        """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in chapters 2 and 3.
+
+        Parameters
+        ----------
+        scale : {1.0, 0.5}
+        seed : int
+        source : str, optional
+            Of the healthy patches (see `maa.patches.healthy_pixels`).
+        rim : bool
+            Whether the rims of lesions are shown too (see `maa.patches.rim_pixels`).
+        depth : int
+            Convolutions of the network.
+        """
         level = 0 if scale == 1.0 else 1
         schedule = replace(self.profile.hgn_1x if scale == 1.0 else self.profile.hgn_half, seed=seed)
         name = f"hgn-{scale:g}x"
 
         def task():
-            return HGNTask(
-                self.train[level],
-                self.validation[level],
-                schedule,
-                width=self.profile.width,
-                pool=self.profile.healthy_pool,
-            )
+            train = self.train[level]
+            healthy = healthy_pixels(train, self.profile.healthy_pool, np.random.default_rng(seed), source)
+            rims = rim_pixels(train) if rim else healthy[:0]
+            return HGNTask(train, self.validation[level], schedule, rims, healthy, self.profile.width, depth)
 
-        config = {"model": name, "scale": scale, "schedule": schedule, "width": self.profile.width}
-        return self._trained(name, {**config, "healthy_pool": self.profile.healthy_pool}, task, schedule)
+        config = {
+            "model": name,
+            "scale": scale,
+            "schedule": schedule,
+            "width": self.profile.width,
+            "depth": depth,
+            "healthy_pool": self.profile.healthy_pool,
+            "source": source,
+            "rim": rim,
+        }
+        return self._trained(name, config, task, schedule)
 
     def prn(self, refinement: Refinement = Refinement(), seed: int = 0) -> Trained:
         """A refinement network.  Explained in chapter 5."""
         schedule = replace(self.profile.prn, seed=seed)
         refinement = replace(refinement, width=self.profile.width)
+        scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[refinement.scales]
+        hgns = [self.hgn(scale, seed, depth=refinement.depth) for scale in scales] if refinement.warm else []
 
         def task():
-            return PRNTask(self.train, self.validation, schedule, refinement, pool=self.profile.prn_pool)
+            rng = np.random.default_rng(seed)
+            healthy = healthy_pixels(self.train[0], self.profile.prn_pool, rng, refinement.source)
+            rim = rim_pixels(self.train[0]) if refinement.rim else healthy[:0]
+            return PRNTask(self.train, schedule, refinement, rim, healthy, [hgn.model for hgn in hgns])
 
-        config = {"model": "prn", "schedule": schedule, "refinement": refinement, "pool": self.profile.prn_pool}
+        config = {
+            "model": "prn",
+            "schedule": schedule,
+            "refinement": refinement,
+            "pool": self.profile.prn_pool,
+            "start": [hgn.record["config"] for hgn in hgns],
+        }
         return self._trained("prn", config, task, schedule)
 
-    def _trained(self, name, config, task, schedule):
+    def unet(self, scale: float, seed: int = 0) -> Trained:
+        """The one-stage competitor at a scale, 1.0 or 0.5.  Explained in chapter 8."""
+        level = 0 if scale == 1.0 else 1
+        schedule = replace(self.profile.unet, seed=seed)
+        name = f"unet-{scale:g}x"
+
+        def task():
+            return UNetTask(self.train[level], self.validation[level], schedule)
+
+        return self._trained(name, {"model": name, "scale": scale, "schedule": schedule}, task, schedule, ("unet",))
+
+    def _trained(self, name, config, task, schedule, code=()):
         identity = {
             "config": config,
             "data": self.dataset.fingerprint,
             "photographs": [record.name for record in self.records("train")],
-            "code": code_fingerprint(*_MODEL_CODE),
+            "code": code_fingerprint(*_MODEL_CODE, *code),
         }
         folder = self.folder / f"{name}-{fingerprint(identity)[:16]}"
         weights, about = folder / "weights.safetensors", folder / "run.json"
@@ -210,7 +271,7 @@ class Study:
                 },
             )
         record = json.loads(about.read_text())
-        return Trained(load_weights(weights)[0], pd.DataFrame(record["history"]), record, weights)
+        return Trained(load_weights(weights)[0].to(device()), pd.DataFrame(record["history"]), record, weights)
 
 
 #: The phantoms of the chapters: IDRiD's shares of healthy and diseased, lesions of nearly IDRiD's size in pixels.

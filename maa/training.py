@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +22,11 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from maa.hardware import device, mixed_precision
-from maa.hgn import HGN
+from maa.hardware import device, keep_memory, mixed_precision
+from maa.hgn import DEPTH, HGN
 from maa.inference import score_patches
 from maa.losses import joint_loss
-from maa.patches import FOV, MA, ImageStack, gather_scales, healthy_pixels, ma_pixels, rim_pixels
+from maa.patches import FOV, MA, ImageStack, gather_scales, ma_pixels
 from maa.prn import PRN
 from maa.progress import bar
 from maa.sampling import SelectiveSampler
@@ -112,6 +113,7 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
     Explained in chapter 2.
     """
     on = device()
+    keep_memory()
     torch.manual_seed(schedule.seed)
     model = task.build().to(on, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
@@ -185,13 +187,11 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns
     -------
     ndarray of the same shape, uint8
-        Each patch in one of its 8 orientations, its contrast multiplied by 0.8 to 1.25 and its
-        brightness moved by up to 0.3 of a unit of contrast (`maa.normalise.LEVELS`), each channel
-        a little differently.
+        Each patch in one of its 8 orientations, tinted (see `tint`).
 
     Notes
     -----
-    Our choice: a retina has no preferred orientation at this size, and cameras differ in colour.
+    Our choice: a retina has no preferred orientation at this size.
     """
     turned = np.empty_like(patches)
     groups = rng.integers(8, size=len(patches))
@@ -204,12 +204,49 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if group & 4:
             chosen = chosen[..., ::-1, :]
         turned[groups == group] = chosen
+    return tint(turned, rng)
+
+
+def tint(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change contrast and brightness of patches at random.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (N, ..., P, P, 3), uint8
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+        Contrast multiplied by 0.8 to 1.25 and brightness moved by up to 0.3 of a unit of contrast
+        (`maa.normalise.LEVELS`), each channel a little differently: cameras differ in colour.
+    """
     shape = (len(patches),) + (1,) * (patches.ndim - 2)
     gain = np.exp(rng.uniform(-0.22, 0.22, shape + (1,)) + rng.normal(0, 0.05, shape + (3,))).astype(np.float32)
     shift = (rng.uniform(-5, 5, shape + (1,)) + rng.normal(0, 2, shape + (3,))).astype(np.float32)
-    tinted = (turned.astype(np.float32) - 128) * gain
+    tinted = (patches.astype(np.float32) - 128) * gain
     tinted += 128.5 + shift
     return np.clip(tinted, 0, 255, out=tinted).astype(np.uint8)
+
+
+#: Share of microaneurysm pixels in the field of view of a diseased photograph.  Training shows five hundred
+#: times as many, and says so to the loss (see `added_log_odds`).  Counted on IDRiD's training photographs, rounded.
+PRIOR = 0.001
+
+
+def added_log_odds(shown: float) -> float:
+    """By how much a batch raises the log-odds of a lesion over those of a photograph.
+
+    Added to the logits that the loss sees (logit adjustment, Menon et al., ICLR 2021), so that a network's own
+    logit is that of a pixel of a photograph: probabilities far from 1, which the maps resolve finely and which
+    two networks can be fused by.
+
+    Parameters
+    ----------
+    shown : float
+        Share of microaneurysm patches in a batch.
+    """
+    return math.log(shown / (1 - shown)) - math.log(PRIOR / (1 - PRIOR))
 
 
 class HGNTask:
@@ -221,34 +258,34 @@ class HGNTask:
         Photographs at the scale of the network.
     schedule : Schedule
         Of each batch half are MA patches, an eighth rim patches and the rest healthy ones.
-    width : int
+    rim, healthy : ndarray, shape (K, 3), int
+        Pools of pixels of `train` (see `maa.patches`); without a rim the healthy ones take its place.
+    width, depth : int
         Of the network.
-    pool : int
-        Healthy pixels to draw from the training photographs.
 
     Notes
     -----
+    Half of the patches are lesions where a thousandth of the pixels are: see `added_log_odds`.
     Explained in chapter 2.
     """
 
-    def __init__(self, train: ImageStack, validation: ImageStack, schedule: Schedule, width: int, pool: int):
-        rng = np.random.default_rng(schedule.seed)
-        self.stack, self.width = train, width
-        self.ma, self.rim, self.healthy = ma_pixels(train), rim_pixels(train), healthy_pixels(train, pool, rng)
-        self.shares = {"ma": schedule.batch // 2, "rim": schedule.batch // 8}
-        self.shares["healthy"] = schedule.batch - sum(self.shares.values())
+    def __init__(self, train: ImageStack, validation: ImageStack, schedule: Schedule, rim, healthy, width: int, depth: int):
+        self.stack, self.arguments = train, (width, depth)
+        self.pools = {"ma": ma_pixels(train), "rim": rim, "healthy": healthy}
+        self.shares = shares(schedule.batch, rim)
+        self.added = added_log_odds(self.shares["ma"] / schedule.batch)
         self.probe = Probe(validation)
 
     def build(self):
-        return HGN(self.width)
+        return HGN(*self.arguments)
 
     def loss(self, model, step, rng):
-        where = np.concatenate([draw(getattr(self, pool), share, rng) for pool, share in self.shares.items()])
+        where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
         patches = augment(self.stack.gather(where, model.patch_size), rng)
         labels = torch.arange(len(where)) < self.shares["ma"]
         on = next(model.parameters()).device
-        logits = model(torch.from_numpy(patches).to(on))
-        return F.binary_cross_entropy_with_logits(logits.float(), labels.to(on, torch.float32)), {}
+        logits = model(torch.from_numpy(patches).to(on)).float() + self.added
+        return F.binary_cross_entropy_with_logits(logits, labels.to(on, torch.float32)), {}
 
     def report(self, model):
         return {"validation_ap": self.probe.average_precision(model)}
@@ -260,9 +297,15 @@ class HGNTask:
         pass
 
 
+def shares(batch: int, rim: np.ndarray) -> dict[str, int]:
+    """How many patches of a batch are lesions (half), rims of lesions (an eighth, if there are any) and healthy."""
+    counts = {"ma": batch // 2, "rim": batch // 8 if len(rim) else 0}
+    return counts | {"healthy": batch - sum(counts.values())}
+
+
 def draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` rows of a table of pixels, evenly and with repetition."""
-    return pool[rng.integers(len(pool), size=count)]
+    return pool[rng.integers(len(pool), size=count)] if count else pool[:0]
 
 
 @dataclass(frozen=True)
@@ -281,9 +324,14 @@ class Refinement:
         Selective sampling of the healthy patches; False draws them evenly.
     refreshes : int
         How many times in a training the sampling probabilities are refreshed.
-    width : int
-        Channels of the first layer of each tower.
-    embedding_size : int
+    warm : bool
+        Whether the towers start as the trunks of the two trained HGNs, or at random.
+    rim : bool
+        Whether the rims of lesions are shown too (see `maa.patches.rim_pixels`).
+    source : {"healthy patients", "far from lesions", "unlabelled"}, optional
+        Of the healthy patches (see `maa.patches.healthy_pixels`).
+    width, embedding_size, depth, scales
+        Of the network (see `maa.prn.PRN`).
     """
 
     triplet_weight: float = 0.5
@@ -292,8 +340,13 @@ class Refinement:
     distance: str = "euclidean"
     selective: bool = True
     refreshes: int = 4
+    warm: bool = True
+    rim: bool = True
+    source: str | None = None
     width: int = 16
     embedding_size: int = 64
+    depth: int = DEPTH
+    scales: str = "both"
 
 
 class PRNTask:
@@ -301,42 +354,50 @@ class PRNTask:
 
     Parameters
     ----------
-    train, validation : tuple of ImageStack
+    train : tuple of ImageStack
         The same photographs at 1x and at 0.5x.
     schedule : Schedule
     refinement : Refinement
-    pool : int
-        Healthy pixels to draw from the training photographs.
+    rim, healthy : ndarray, shape (K, 3), int
+        Pools of pixels at 1x, as in `HGNTask`; the healthy one is sampled selectively.
+    hgns : sequence of HGN
+        One for each tower, whose trunk the tower starts as; none, and the towers start at random.
     """
 
-    def __init__(self, train, validation, schedule: Schedule, refinement: Refinement, pool: int = 50_000):
-        rng = np.random.default_rng(schedule.seed)
-        self.stacks, self.schedule, self.refinement = train, schedule, refinement
-        self.ma = ma_pixels(train[0])
-        self.healthy = healthy_pixels(train[0], pool, rng)
-        self.sampler = SelectiveSampler(pool)
-        self.refresh_every = max(1, schedule.steps // (refinement.refreshes + 1))
-        self.validation = validation
+    def __init__(self, train, schedule: Schedule, refinement: Refinement, rim, healthy, hgns: Sequence[HGN] = ()):
+        self.stacks, self.refinement, self.hgns = train, refinement, hgns
+        self.ma, self.rim, self.healthy = ma_pixels(train[0]), rim, healthy
+        self.shares = shares(schedule.batch, rim)
+        self.added = added_log_odds(self.shares["ma"] / schedule.batch)
+        self.sampler = SelectiveSampler(len(healthy))
+        # Evenly through the training; the first epoch, before the first of them, is uniform.
+        moments = np.linspace(0, schedule.steps, refinement.refreshes + 2)[1:-1].round().astype(int)
+        self.refresh_at = set(moments.tolist()) - {0} if refinement.selective else set()
 
     def build(self):
-        return PRN(self.refinement.width, self.refinement.embedding_size)
+        r = self.refinement
+        model = PRN(r.width, r.embedding_size, r.depth, r.scales)
+        for tower, hgn in zip(model.towers, self.hgns):
+            tower.load_state_dict(hgn.trunk.state_dict())
+        return model
 
     def loss(self, model, step, rng):
         r = self.refinement
-        if r.selective and step and step % self.refresh_every == 0:
+        if step in self.refresh_at:
             model.eval()
             self.sampler.update(score_patches(model, self.stacks, self.healthy)[0])
             model.train()
-        positives = self.schedule.batch // 2
-        negatives = self.healthy[self.sampler.draw(self.schedule.batch - positives, rng)]
-        where = np.concatenate([draw(self.ma, positives, rng), negatives])
+        healthy = self.healthy[self.sampler.draw(self.shares["healthy"], rng)]
+        where = np.concatenate(
+            [draw(self.ma, self.shares["ma"], rng), draw(self.rim, self.shares["rim"], rng), healthy]
+        )
         patches = augment(gather_scales(self.stacks, where, model.patch_size), rng)
-        labels = torch.arange(len(where)) < positives
+        labels = torch.arange(len(where)) < self.shares["ma"]
         on = next(model.parameters()).device
         logits, embedding = model(torch.from_numpy(patches).to(on))
-        generator = torch.Generator(on).manual_seed(step)
+        generator = torch.Generator(on).manual_seed(int(rng.integers(2**62)))
         return joint_loss(
-            logits.float(), embedding, labels.to(on), r.triplet_weight, r.margin, r.distance, r.mining, generator
+            logits.float() + self.added, embedding, labels.to(on), r.triplet_weight, r.margin, r.distance, r.mining, generator
         )
 
     def report(self, model):
@@ -359,6 +420,11 @@ class Probe:
     ----------
     stack : ImageStack
         Validation photographs; only the diseased ones count.
+
+    Raises
+    ------
+    MaaError
+        When no microaneurysm is annotated in any of them.
     """
 
     POSITIVES, NEGATIVES = 1000, 15_000

@@ -14,8 +14,9 @@ from torch import nn
 from maa.errors import MaaError
 from maa.hgn import HGN
 from maa.prn import PRN
+from maa.unet import UNet
 
-_ARCHITECTURES = {"HGN": HGN, "PRN": PRN}
+_ARCHITECTURES = {"HGN": HGN, "PRN": PRN, "UNet": UNet}
 
 
 def save_weights(model: nn.Module, path, **about) -> None:
@@ -23,7 +24,7 @@ def save_weights(model: nn.Module, path, **about) -> None:
 
     Parameters
     ----------
-    model : HGN or PRN
+    model : HGN, PRN or UNet
     path : path-like
         A ``.safetensors`` file; replaced in one step, so a half-written one is never left behind.
     **about
@@ -43,7 +44,7 @@ def save_weights(model: nn.Module, path, **about) -> None:
     os.replace(partial, path)
 
 
-_ARGUMENTS = {HGN: ("width",), PRN: ("width", "embedding_size")}
+_ARGUMENTS = {HGN: ("width", "depth"), PRN: ("width", "embedding_size", "depth", "scales"), UNet: ("width",)}
 
 
 def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict]:
@@ -52,12 +53,12 @@ def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict
     Parameters
     ----------
     path : path-like
-    architecture : {"HGN", "PRN"}, optional
+    architecture : {"HGN", "PRN", "UNet"}, optional
         What the file has to hold.
 
     Returns
     -------
-    model : HGN or PRN
+    model : HGN, PRN or UNet
         In evaluation mode, channels-last, on the CPU.
     about : dict
         Everything `save_weights` was told.
@@ -78,7 +79,8 @@ def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict
         raise MaaError(f"{path} is not a weights file of maa, or is damaged: train it anew with `maa train`.") from None
     found = about.get("architecture")
     if found not in _ARCHITECTURES or found != (architecture or found):
-        raise MaaError(f"{path} holds the weights of {found}, not of {architecture}: name the file that holds those.")
+        wanted = architecture or " or ".join(_ARCHITECTURES)
+        raise MaaError(f"{path} holds the weights of {found}, not of {wanted}: name the file that holds those.")
     model = _ARCHITECTURES[found](**about["arguments"])
     try:
         model.load_state_dict(tensors)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from maa.hgn import HGN, to_network
+from maa.hgn import DEPTH, HGN, LAYERS, to_network
 from maa.inference import dense_map, to_map
 from maa.normalise import LEVELS
 from maa.system import photograph
+from maa.training import PRIOR
 
 
 @pytest.fixture(scope="module", params=[3, 16])
@@ -41,11 +42,42 @@ def test_dense_equals_the_patch_around_every_pixel(model, shape):
     assert torch.allclose(dense, single, atol=2e-4, rtol=1e-4)
 
 
+def undecided(model):
+    """A network that does not take lesions for rare, so that its maps use their whole range."""
+    with torch.no_grad():
+        model.head.bias.zero_()
+    return model
+
+
+#: The patch that follows from the number of convolutions.
+PATCHES = {6: 29, 8: 45, 10: 61}
+
+
+@pytest.mark.parametrize("depth, patch", PATCHES.items())
+def test_depth_sets_the_patch_and_dense_is_forward_at_each(seasoned, depth, patch):
+    torch.manual_seed(depth)
+    model = seasoned(HGN(4, depth))
+    assert model.patch_size == patch and model.depth == len(model.trunk.convolutions) == depth
+    image = pixels(1, patch + 7, patch + 10, 3)
+    with torch.inference_mode():
+        dense = model.dense(image)[0]
+        patches = image[0].unfold(0, patch, 1).unfold(1, patch, 1).permute(0, 1, 3, 4, 2)
+        single = model(patches.reshape(-1, patch, patch, 3)).reshape(dense.shape)
+    assert dense.shape == (8, 11) and dense.std() > 0.05
+    assert torch.allclose(dense, single, atol=2e-4, rtol=1e-4)
+
+
+def test_each_convolution_beyond_the_layers_widens_the_patch_by_eight():
+    sizes = [HGN(1, depth).patch_size for depth in range(len(LAYERS), 12)]
+    assert np.diff(sizes).tolist() == [8] * 7
+    assert HGN(1).patch_size == PATCHES[DEPTH] and HGN(1).depth == DEPTH
+
+
 @pytest.mark.parametrize("level", [0, 1], ids=["1x", "0.5x"])
 def test_the_map_of_a_photograph_equals_its_patches_at_both_scales(seasoned, drawn_stacks, level, float32):
     """All along the border of a photograph of odd sizes, and at random inside it."""
     torch.manual_seed(3)
-    model, stack, index = seasoned(HGN(3)), drawn_stacks[level], 2
+    model, stack, index = undecided(seasoned(HGN(3))), drawn_stacks[level], 2
     height, width = stack.shapes[index]
     dense = dense_map(model, photograph(stack, index), np.ones((height, width), bool))
     rows, columns = np.mgrid[0:height, 0:width].reshape(2, -1)
@@ -58,13 +90,13 @@ def test_the_map_of_a_photograph_equals_its_patches_at_both_scales(seasoned, dra
     assert np.abs(difference).max() <= 3 and dense.std() > 100
 
 
-def sum_of_all_it_sees():
+def sum_of_all_it_sees(depth=DEPTH):
     """A network whose positive weights keep every ReLU open, so each pixel that can matter does.
 
     The background gives exactly zero, so that not even a tiny contribution is rounded away.
     """
     torch.manual_seed(0)
-    model = HGN(2).eval()
+    model = HGN(2, depth).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()
@@ -72,16 +104,18 @@ def sum_of_all_it_sees():
     return model
 
 
-def test_receptive_field_is_exactly_45_pixels():
-    model = sum_of_all_it_sees()
-    assert model.patch_size == model.trunk.receptive_field == 45
-    image = torch.full((1, 107, 103, 3), 128, dtype=torch.uint8)
-    image[0, 53, 50, 1] = 200
+@pytest.mark.parametrize("depth, patch", PATCHES.items())
+def test_the_receptive_field_is_exactly_the_patch(depth, patch):
+    model, reach = sum_of_all_it_sees(depth), patch - 1
+    assert model.patch_size == model.trunk.receptive_field == patch
+    image = torch.full((1, 2 * patch + 17, 2 * patch + 13, 3), 128, dtype=torch.uint8)
+    row, column = patch + 8, patch + 5
+    image[0, row, column, 1] = 200
     with torch.inference_mode():
         rows, columns = np.nonzero(model.dense(image)[0].numpy())
-    # An output at (r, c) reads the image from (r, c) to (r + 44, c + 44).
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (53 - 44, 53, 50 - 44, 50)
-    assert rows.size == 45 * 45
+    # An output at (r, c) reads the image from (r, c) to (r + reach, c + reach).
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (row - reach, row, column - reach, column)
+    assert rows.size == patch**2
 
 
 @pytest.mark.parametrize("row, column", [(0, 0), (0, 44), (44, 0), (44, 44), (22, 22)])
@@ -117,4 +151,7 @@ def test_a_fresh_network_takes_lesions_for_rare():
     torch.manual_seed(0)
     with torch.inference_mode():
         background = HGN(8).eval()(torch.full((4, 45, 45, 3), 128, dtype=torch.uint8))
-    assert (torch.sigmoid(background) < 0.2).all()
+        texture = HGN(8).eval()(pixels(20, 45, 45, 3) // 8 + 112)
+    # About as rare as the loss takes them for, whose logits are not those of the balanced batch.
+    assert (torch.sigmoid(background) < 2 * PRIOR).all()
+    assert (torch.sigmoid(texture) < 0.1).all()

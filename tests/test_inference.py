@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from maa import inference
 from maa.fundus import halve
 from maa.hgn import HGN
-from maa.inference import FULL, SEPARATION, Hypotheses
+from maa.inference import FULL, SEPARATION, TILE, Hypotheses
 from maa.inference import dense_map, double, fuse, hypotheses, refine, score_hypotheses, score_patches, to_map
 from maa.patches import gather_scales
 from maa.prn import PRN
@@ -26,21 +25,22 @@ def map_arrays(count):
 @pytest.fixture(scope="module")
 def hgn(seasoned):
     torch.manual_seed(4)
-    return seasoned(HGN(3))
+    model = seasoned(HGN(3))
+    with torch.no_grad():
+        model.head.bias.zero_()  # lesions are not rare here: the maps use their whole range
+    return model
 
 
 # --- dense maps -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tile", [23, 63, 149])
-def test_tiles_join_without_seams(hgn, monkeypatch, float32, tile):
+def test_tiles_join_without_seams(hgn, float32, tile):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (127, 150, 3), np.uint8)
     fov = np.ones((127, 150), bool)
-    monkeypatch.setattr(inference, "TILE", 1000)
-    whole = dense_map(hgn, image, fov)
-    monkeypatch.setattr(inference, "TILE", tile)
-    tiled = dense_map(hgn, image, fov)
+    whole = dense_map(hgn, image, fov, tile=1000)
+    tiled = dense_map(hgn, image, fov, tile)
     assert whole.dtype == np.uint16 and whole.shape == (127, 150) and whole.std() > 500
     assert np.abs(whole.astype(int) - tiled).max() <= 2
 
@@ -58,13 +58,15 @@ def test_only_tiles_with_a_field_of_view_are_computed_and_none_is_larger_than_a_
     """What bounds the memory of a photograph of twelve megapixels, or of any."""
     seen = []
     dense = hgn.dense
-    monkeypatch.setattr(inference, "TILE", 32)
     monkeypatch.setattr(hgn, "dense", lambda tile: seen.append(tuple(tile.shape)) or dense(tile))
     fov = np.zeros((100, 130), bool)
     fov[40:50, 70:90] = True  # the second row of tiles; the third column
     fov[99, 129] = True  # the partial tile in the corner, 4 x 2
-    dense_map(hgn, np.full((100, 130, 3), 128, np.uint8), fov)
+    dense_map(hgn, np.full((100, 130, 3), 128, np.uint8), fov, tile=32)
     assert seen == [(1, 32 + 44, 32 + 44, 3), (1, 4 + 44, 2 + 44, 3)]
+    seen.clear()
+    dense_map(hgn, np.full((20, TILE + 5, 3), 128, np.uint8), np.ones((20, TILE + 5), bool))
+    assert seen == [(1, 20 + 44, TILE + 44, 3), (1, 20 + 44, 5 + 44, 3)]
 
 
 def test_no_field_of_view_is_no_work(hgn, monkeypatch):
@@ -199,6 +201,38 @@ def test_close_maxima_become_one_and_distant_ones_stay_two():
     assert sorted(map(tuple, far.centres)) == [(30, 20), (30, 40)]
 
 
+def discs(shape, *spots):
+    """Discs of (row, column, radius), saturated: flat on top."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return np.max([(np.hypot(rows - r, columns - c) <= radius) * FULL for r, c, radius in spots], axis=0).astype(np.uint16)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 8, 15])
+def test_a_flat_saturated_top_is_one_candidate_inside_it(radius):
+    fused = discs((60, 70), (30, 31, radius))
+    found = hypotheses(fused, 0.1)
+    assert len(found.centres) == 1 and found.centres.dtype == np.int32
+    assert fused[tuple(found.centres[0])] == FULL and np.hypot(*(found.centres[0] - (30, 31))) <= radius
+    assert len(found.rows) == (fused > 0).sum() and not found.owner.any()
+
+
+def test_a_whole_map_of_one_value_is_one_candidate():
+    found = hypotheses(np.full((40, 50), FULL, np.uint16), 0.1)
+    assert len(found.centres) == 1 and len(found.rows) == 2000
+
+
+@pytest.mark.parametrize("radius", [0, 3, 8])
+def test_two_separate_tops_of_equal_height_are_two_candidates(radius):
+    spots = [(30, 20, radius), (30, 48, radius)]
+    found = hypotheses(discs((60, 70), *spots), 0.1)
+    assert len(found.centres) == 2
+    for row, column, _ in spots:  # one in each, which owns it
+        owned = np.abs(found.columns - column) <= radius
+        assert owned.any() and len(set(found.owner[owned])) == 1
+        centre = found.centres[found.owner[owned][0]]
+        assert np.hypot(*(centre - (row, column))) <= radius
+
+
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
 def test_candidates_of_a_rough_map_are_apart_and_pass(seed):
@@ -274,6 +308,8 @@ def test_refining_nothing_gives_nothing():
 def test_patches_are_scored_in_their_order_whatever_the_batch(seasoned, drawn_stacks, float32):
     torch.manual_seed(0)
     prn = seasoned(PRN(2, 6))
+    with torch.no_grad():
+        prn.classifier.bias.zero_()
     rng = np.random.default_rng(0)
     index = rng.integers(5, size=23)
     where = np.stack([index, *rng.integers(0, drawn_stacks[0].shapes[index].T)], axis=1)

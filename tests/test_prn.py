@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from maa.patches import gather_scales, stack_photograph
+from maa.patches import MARGIN, gather_scales, stack_photograph
 from maa.prn import PRN
+from maa.training import PRIOR
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,64 @@ def test_each_scale_has_a_say(model, tower):
     assert (look(model, patches)[1] - look(model, changed)[1]).norm(dim=1).min() > 1e-3
 
 
+LEVELS = {"both": [0, 1], "1x": [0], "0.5x": [1]}
+
+
+@pytest.mark.parametrize("scales, levels", LEVELS.items())
+def test_a_network_of_some_scales_looks_at_those_alone(seasoned, scales, levels):
+    torch.manual_seed(0)
+    model = seasoned(PRN(6, 10, scales=scales))
+    assert model.scales == scales and len(model.towers) == len(levels)
+    patches = np.random.default_rng(2).integers(0, 256, (3, 2, 45, 45, 3), np.uint8)
+    logits, embeddings = look(model, patches)
+    assert logits.shape == (3,) and embeddings.shape == (3, 10)
+    for level in (0, 1):
+        changed = patches.copy()
+        changed[:, level] = 255 - changed[:, level]
+        moved = (look(model, changed)[1] - embeddings).norm(dim=1)
+        assert moved.min() > 1e-3 if level in levels else moved.max() == 0
+
+
+def test_each_tower_reads_its_own_scale(seasoned):
+    """Exchanging the patches of the two scales, and the towers, exchanges the halves of the features and nothing else."""
+    torch.manual_seed(0)
+    model = seasoned(PRN(6, 10))
+    patches = np.random.default_rng(3).integers(0, 256, (3, 2, 45, 45, 3), np.uint8)
+    before = look(model, patches)[1]
+    assert (look(model, patches[:, ::-1].copy())[1] - before).norm(dim=1).min() > 1e-3
+    model.towers = torch.nn.ModuleList(reversed(model.towers))
+    with torch.no_grad():
+        model.embedding.weight.copy_(model.embedding.weight.roll(model.towers[0].features, dims=1))
+    assert torch.allclose(look(model, patches[:, ::-1].copy())[1], before, atol=1e-5)
+
+
+def test_scales_that_are_not_known_are_refused():
+    with pytest.raises(KeyError, match="2x"):
+        PRN(2, 4, scales="2x")
+
+
+@pytest.mark.parametrize("depth, patch", [(6, 29), (8, 45), (10, 61)])
+def test_depth_sets_the_patch(seasoned, depth, patch):
+    model = seasoned(PRN(3, 5, depth))
+    assert model.patch_size == patch and model.depth == depth
+    patches = np.random.default_rng(0).integers(0, 256, (3, 2, patch, patch, 3), np.uint8)
+    logits, embeddings = look(model, patches)
+    assert logits.shape == (3,) and embeddings.shape == (3, 5)
+    for row, column in ((0, 0), (patch - 1, patch - 1)):  # to its very corners
+        changed = patches.copy()
+        changed[:, :, row, column] ^= 255
+        assert (look(model, changed)[1] != embeddings).any()
+
+
+def test_a_fresh_network_takes_lesions_for_rare():
+    torch.manual_seed(0)
+    model = PRN(8).eval()
+    patches = np.random.default_rng(0).integers(110, 146, (20, 2, 45, 45, 3), np.uint8)
+    assert (torch.sigmoid(look(model, patches)[0]) < 0.1).all()
+    with torch.inference_mode():  # an embedding that says nothing
+        assert torch.sigmoid(model.classifier(torch.zeros(1, 64))).item() < 2 * PRIOR
+
+
 def test_it_sees_beyond_45_pixels_through_the_half_scale_tower_and_not_beyond_90(model, drawn_stacks):
     stacks = stack_photograph(photograph(), np.ones((160, 160), bool))
     where = np.array([[0, 80, 80]])
@@ -66,8 +125,8 @@ def test_it_sees_beyond_45_pixels_through_the_half_scale_tower_and_not_beyond_90
         fine, coarse = (stack.pixels.copy() for stack in stacks)
         for stack, pixels, column in zip(stacks, (fine, coarse), (80 + distance, (80 + distance) // 2)):
             row = 80 if stack.scale == 1 else 40
-            side = stack.shapes[0, 1] + 128
-            at = ((row + 64) * side + column + 64) * 3
+            side = stack.shapes[0, 1] + 2 * MARGIN
+            at = ((row + MARGIN) * side + column + MARGIN) * 3
             pixels[at : at + 3] = 0
         changed = [type(s)(p, s.labels, s.shapes, s.names, s.diseased, s.scale) for s, p in zip(stacks, (fine, coarse))]
         return gather_scales(tuple(changed), where, 45)

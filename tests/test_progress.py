@@ -1,8 +1,12 @@
 """Tests of maa.progress: seen in a terminal, silent elsewhere, and never in the way."""
 
+import os
+import threading
+import time
+
 import pytest
 
-from maa.progress import bar, track, wanted
+from maa.progress import bar, in_threads, track, wanted
 
 
 @pytest.mark.parametrize("setting, terminal, seen", [
@@ -48,3 +52,69 @@ def test_track_is_lazy_counts_and_lets_errors_through(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         for number in track(items(), "Counting"):
             1 / (number - 2)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """As on a machine of two cores, and silent."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setenv("MAA_PROGRESS", "0")
+
+
+def test_threads_keep_the_order_of_the_items_and_work_at_once(two_threads):
+    both, finished = threading.Barrier(2, timeout=30), []
+
+    def square(number):
+        if number < 2:
+            both.wait()  # the first two are under way together, or this fails
+        time.sleep(0.1 if number == 0 else 0)
+        finished.append(number)
+        return number**2
+
+    assert list(in_threads(square, range(20), "Squaring")) == [number**2 for number in range(20)]
+    assert finished != sorted(finished) == list(range(20))  # the first item was not the first to be done
+    assert list(in_threads(square, [], "Squaring")) == []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_in_a_thread_reaches_the_caller_and_the_rest_is_not_begun(two_threads, error):
+    begun, results = [], []
+
+    def work(number):
+        begun.append(number)
+        if number == 2:
+            raise error
+        time.sleep(0.02)
+        return number
+
+    with pytest.raises(error):
+        for result in in_threads(work, range(1000), "Working"):
+            results.append(result)
+    after = len(begun)
+    time.sleep(0.1)
+    assert results == [0, 1] and len(begun) == after < 100  # nothing is under way any more
+
+
+def test_who_stops_listening_stops_the_threads(two_threads):
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.02)
+
+    results = in_threads(work, range(1000), "Working")
+    next(results)
+    results.close()
+    after = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == after < 100
+
+
+def test_threads_have_a_bar(monkeypatch, capfd):
+    monkeypatch.setenv("MAA_PROGRESS", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    for _ in in_threads(str, range(7), "Working"):
+        time.sleep(0.15)  # a bar is drawn ten times a second
+    out, error = capfd.readouterr()
+    assert out == "" and "Working" in error and "/7" in error

@@ -128,7 +128,8 @@ def test_fingerprint_of_configurations():
 def test_every_field_of_a_refinement_counts(field):
     default = Refinement()
     value = getattr(default, field)
-    other = {bool: lambda: not value, str: lambda: value + "?"}.get(type(value), lambda: value + 1)()
+    others = {bool: lambda: not value, str: lambda: value + "?", type(None): lambda: "?"}
+    other = others.get(type(value), lambda: value + 1)()
     assert fingerprint(dataclasses.replace(default, **{field: other})) != fingerprint(default)
 
 

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from maa import study as study_module
 from maa.idrid import open_dataset
-from maa.study import LESSON, PROFILES, QUICK, Profile, Study
-from maa.training import Probe, Refinement, Schedule
+from maa.patches import healthy_pixels, rim_pixels
+from maa.study import FULL, LESSON, PROFILES, QUICK, Profile, Study
+from maa.training import HGNTask, Probe, PRNTask, Refinement, Schedule
 
 TINY = Profile(
     "tiny",
@@ -97,9 +99,9 @@ class Reached(Exception):
 
 @pytest.fixture
 def would_train(dataset, tmp_path, monkeypatch):
-    """``would_train(act, ...)``: whether a study that has one HGN and one PRN would train for `act`."""
+    """``would_train(act, ...)``: whether a study that has a PRN and the HGNs of both scales would train for `act`."""
     study = Study(dataset, TINY, tmp_path)
-    study.hgn(1.0), study.prn()
+    study.prn()  # and the HGNs that it starts as
 
     def fit(*_, **__):
         raise Reached
@@ -125,20 +127,125 @@ def test_another_seed_scale_budget_refinement_code_or_data_is_another_model(woul
 
     assert not would_train(hgn) and not would_train(prn)
     assert would_train(lambda study: study.hgn(1.0, seed=1))
-    assert would_train(lambda study: study.hgn(0.5))
+    assert not would_train(lambda study: study.hgn(0.5)) and would_train(lambda study: study.hgn(0.5, seed=1))
     assert would_train(hgn, replace(TINY, hgn_1x=replace(TINY.hgn_1x, learning_rate=1e-3)))
     assert would_train(hgn, replace(TINY, width=3)) and would_train(prn, replace(TINY, width=3))
     assert would_train(hgn, replace(TINY, healthy_pool=301)) and would_train(prn, replace(TINY, prn_pool=41))
     assert would_train(hgn, replace(TINY, images=1))
     assert would_train(lambda study: study.prn(Refinement(triplet_weight=0.0)))
     assert would_train(lambda study: study.prn(Refinement(selective=False)))
-    # What the other stage is given does not matter.
-    assert not would_train(prn, replace(TINY, hgn_1x=Schedule(steps=9)))
+    # A refinement that starts as the first stage is another where the first stage is another; one that does not is not.
+    assert would_train(prn, replace(TINY, hgn_1x=Schedule(steps=9, batch=16, reports=1)))
+    assert not would_train(hgn, replace(TINY, prn=Schedule(steps=9)))
+    # Ablations are runs of their own.
+    for act in (
+        lambda study: study.hgn(1.0, source="unlabelled"),
+        lambda study: study.hgn(1.0, rim=False),
+        lambda study: study.hgn(1.0, depth=6),
+        lambda study: study.prn(Refinement(source="unlabelled")),
+        lambda study: study.prn(Refinement(rim=False)),
+        lambda study: study.prn(Refinement(warm=False)),
+        lambda study: study.prn(Refinement(scales="1x")),
+        lambda study: study.prn(Refinement(depth=6)),
+    ):
+        assert would_train(act)
     fewer = replace(dataset, records=dataset.records[1:])
     assert would_train(hgn, data=fewer)
     before = study_module.code_fingerprint
     monkeypatch.setattr(study_module, "code_fingerprint", lambda *modules: before(*modules) + "changed")
     assert would_train(hgn) and would_train(prn)
+
+
+SOURCES = ("healthy patients", "far from lesions", "unlabelled")
+
+
+class Noted(Exception):
+    """A task was made; holds it."""
+
+
+@pytest.fixture
+def task_of(dataset, tmp_path, monkeypatch):
+    """``task_of(act)``: the task of the last training that `act` would begin."""
+    from maa import patches
+
+    monkeypatch.setattr(patches, "GUARD", 10)  # the phantoms are small
+
+    def asks(act, model):
+        study, fit = Study(dataset, TINY, tmp_path), study_module.fit
+
+        def note(task, *a, **k):
+            if isinstance(task, model):
+                raise Noted(task)
+            return fit(task, *a, **k)
+
+        monkeypatch.setattr(study_module, "fit", note)
+        with pytest.raises(Noted) as noted:
+            act(study)
+        monkeypatch.setattr(study_module, "fit", fit)
+        return study, noted.value.args[0]
+
+    return asks
+
+
+@pytest.mark.parametrize("scale, level", [(1.0, 0), (0.5, 1)])
+@pytest.mark.parametrize("source, rim, depth", [(None, True, 8), *((source, False, 6) for source in SOURCES)])
+def test_an_hgn_is_given_the_pools_and_the_depth_that_were_asked_for(task_of, scale, level, source, rim, depth):
+    study, task = task_of(lambda study: study.hgn(scale, 3, source, rim, depth), HGNTask)
+    stack = study.train[level]
+    assert task.stack is stack and task.build().depth == depth and task.build().width == TINY.width
+    assert np.array_equal(task.pools["healthy"], healthy_pixels(stack, 300, np.random.default_rng(3), source))
+    assert np.array_equal(task.pools["rim"], rim_pixels(stack) if rim else np.empty((0, 3)))
+    assert task.probe.stack is study.validation[level]
+    assert stack.diseased[task.pools["healthy"][:, 0]].all() == (source in SOURCES[1:])
+
+
+@pytest.mark.parametrize("source, rim", [(None, True), *((source, False) for source in SOURCES)])
+def test_a_prn_is_given_the_pools_that_were_asked_for(task_of, source, rim):
+    study, task = task_of(lambda study: study.prn(Refinement(source=source, rim=rim, warm=False), 3), PRNTask)
+    stack = study.train[0]
+    assert np.array_equal(task.healthy, healthy_pixels(stack, 40, np.random.default_rng(3), source))
+    assert np.array_equal(task.rim, rim_pixels(stack) if rim else np.empty((0, 3)))
+    assert list(task.hgns) == [] and task.stacks is study.train and task.refinement.width == TINY.width
+
+
+@pytest.mark.parametrize("scales, which", [("both", (1.0, 0.5)), ("1x", (1.0,)), ("0.5x", (0.5,))])
+def test_a_warm_prn_starts_as_the_hgns_of_its_scales_seed_and_depth(task_of, scales, which):
+    study, task = task_of(lambda study: study.prn(Refinement(scales=scales, depth=6), 1), PRNTask)
+    model = task.build()
+    assert model.scales == scales and model.depth == 6 and len(model.towers) == len(which)
+    for tower, scale in zip(model.towers, which):
+        weights = study.hgn(scale, 1, depth=6).model.trunk.state_dict()
+        assert all(torch.equal(value.cpu(), weights[name].cpu()) for name, value in tower.state_dict().items())
+
+
+def test_each_record_says_what_was_varied_and_what_a_refinement_started_as(dataset, tmp_path):
+    study = Study(dataset, TINY, tmp_path)
+    config = study.hgn(1.0, source="unlabelled", rim=False, depth=6).record["config"]
+    assert (config["source"], config["rim"], config["depth"]) == ("unlabelled", False, 6)
+    plain = study.hgn(1.0).record["config"]
+    assert (plain["source"], plain["rim"], plain["depth"]) == (None, True, 8)
+    warm = study.prn(Refinement(source="unlabelled", scales="1x")).record["config"]
+    assert (warm["refinement"]["source"], warm["refinement"]["scales"]) == ("unlabelled", "1x")
+    assert warm["start"] == [plain]
+    assert study.prn(Refinement(warm=False)).record["config"]["start"] == []
+
+
+def test_a_trained_network_keeps_what_it_was_built_with(dataset, tmp_path, no_training):
+    study = Study(dataset, TINY, tmp_path)
+    prn = Refinement(depth=6, scales="0.5x", warm=False)
+    study.hgn(0.5, depth=6), study.prn(prn)
+    no_training()
+    again = Study(dataset, TINY, tmp_path)
+    assert again.hgn(0.5, depth=6).model.patch_size == 29
+    model = again.prn(prn).model
+    assert (model.patch_size, model.scales, len(model.towers)) == (29, "0.5x", 1)
+
+
+def test_models_are_on_what_the_machine_computes_best_with(dataset, tmp_path, monkeypatch):
+    study = Study(dataset, TINY, tmp_path)
+    study.hgn(0.5)
+    monkeypatch.setattr(study_module, "device", lambda: torch.device("meta"))
+    assert next(study.hgn(0.5).model.parameters()).device.type == "meta"
 
 
 def test_a_training_that_was_stopped_goes_on_and_is_never_taken_for_whole(dataset, tmp_path, monkeypatch):
@@ -185,5 +292,5 @@ def test_the_chapters_study_takes_idrid_where_it_is_and_phantoms_where_not(monke
 
 
 def test_profiles_are_found_by_their_names():
-    assert PROFILES["quick"] is QUICK and PROFILES["lesson"] is LESSON
-    assert QUICK.images is None  # the whole of IDRiD
+    assert PROFILES["quick"] is QUICK and PROFILES["lesson"] is LESSON and PROFILES["full"] is FULL
+    assert QUICK.images is FULL.images is None  # the whole of IDRiD

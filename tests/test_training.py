@@ -1,6 +1,7 @@
 """Tests of maa.training: the schedule, the loop that stops and goes on, augmentation, the tasks, the probe."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from maa import training
-from maa.patches import FOV, MA, healthy_pixels, ma_pixels, rim_pixels
-from maa.training import HGNTask, Probe, PRNTask, Refinement, Schedule, augment, draw, fit
+from maa.errors import MaaError
+from maa.hgn import HGN
+from maa.patches import FOV, MA, gather_scales, healthy_pixels, ma_pixels, rim_pixels
+from maa.training import PRIOR, HGNTask, Probe, PRNTask, Refinement, Schedule, added_log_odds, augment, draw, fit, tint
 
 
 @pytest.fixture(autouse=True)
@@ -120,12 +123,18 @@ SCHEDULE = Schedule(steps=12, batch=16, reports=4, seed=3)  # reports, and check
 REFINEMENT = Refinement(width=2, embedding_size=4, refreshes=2)  # refreshes at steps 4 and 8
 
 
-def hgn_task(stacks):
-    return HGNTask(stacks[0], stacks[0], SCHEDULE, width=2, pool=500)
+def pools(stack, count, rim=True):
+    """Rim and healthy pixels, as a study gives them."""
+    healthy = healthy_pixels(stack, count, np.random.default_rng(0))
+    return (rim_pixels(stack) if rim else healthy[:0]), healthy
 
 
-def prn_task(stacks, refinement=REFINEMENT, schedule=SCHEDULE):
-    return PRNTask(stacks, stacks, schedule, refinement, pool=40)
+def hgn_task(stacks, schedule=SCHEDULE, width=2, depth=8, count=500, rim=True):
+    return HGNTask(stacks[0], stacks[0], schedule, *pools(stacks[0], count, rim), width, depth)
+
+
+def prn_task(stacks, refinement=REFINEMENT, schedule=SCHEDULE, rim=True, hgns=()):
+    return PRNTask(stacks, schedule, refinement, *pools(stacks[0], 40, rim), hgns)
 
 
 class Interrupted:
@@ -263,6 +272,15 @@ def test_augmentation_repeats_with_its_generator_and_leaves_its_input_alone():
     assert np.array_equal(patches, before)
 
 
+def test_augmentation_turns_and_then_tints(no_tint):
+    patches = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 3), np.uint8)
+    assert np.array_equal(tint(patches, no_tint(0)), patches)
+    rng = np.random.default_rng(4)
+    rng.integers(8, size=20)  # what the turning takes
+    turned = augment(patches, no_tint(4))
+    assert np.array_equal(augment(patches, np.random.default_rng(4)), tint(turned, rng))
+
+
 def test_tints_stay_in_their_range_and_differ_between_channels():
     background = augment(np.full((4000, 1, 1, 3), 128, np.uint8), np.random.default_rng(0))[:, 0, 0].astype(float) - 128
     dark = augment(np.full((4000, 1, 1, 3), 48, np.uint8), np.random.default_rng(0))[:, 0, 0].astype(float) - 128
@@ -298,68 +316,158 @@ class Recorder(nn.Module):
         return logits if self.outputs == 1 else (logits, embedding)
 
 
-def test_an_hgn_batch_is_half_ma_an_eighth_rim_and_the_rest_healthy(drawn_stacks, monkeypatch):
+def lesions_and_parts(stacks, rim):
+    """How a batch of 64 is made up, and the pools of its parts."""
+    rims, healthy = pools(stacks[0], 500)
+    parts = {"ma": slice(0, 32), "rim": slice(32, 40), "healthy": slice(40, 64)} if rim else {
+        "ma": slice(0, 32), "healthy": slice(32, 64)
+    }  # fmt: skip
+    return parts, {"ma": ma_pixels(stacks[0]), "rim": rims, "healthy": healthy}
+
+
+@pytest.mark.parametrize("rim", [True, False], ids=["rim", "no rim"])
+def test_an_hgn_batch_is_half_ma_an_eighth_rim_and_the_rest_healthy(drawn_stacks, monkeypatch, rim):
     monkeypatch.setattr(training, "augment", lambda patches, rng: patches)
-    schedule = Schedule(steps=1, batch=64)
-    task = HGNTask(drawn_stacks[0], drawn_stacks[0], schedule, 2, pool=500)
-    assert task.shares == {"ma": 32, "rim": 8, "healthy": 24}
-    assert np.array_equal(task.ma, ma_pixels(drawn_stacks[0]))
-    assert np.array_equal(task.rim, rim_pixels(drawn_stacks[0]))
-    assert np.array_equal(task.healthy, healthy_pixels(drawn_stacks[0], 500, np.random.default_rng(0)))
+    task = hgn_task(drawn_stacks, Schedule(steps=1, batch=64), rim=rim)
+    assert task.shares == {"ma": 32, "rim": 8 if rim else 0, "healthy": 24 if rim else 32}
     model = Recorder()
-    loss, _ = task.loss(model, 0, np.random.default_rng(0))
-    assert loss.item() == pytest.approx(np.log(2))
+    task.loss(model, 0, np.random.default_rng(0))
     patches, = model.seen
-    pools = {"ma": slice(0, 32), "rim": slice(32, 40), "healthy": slice(40, 64)}
-    for name, part in pools.items():
-        pool = {patch.tobytes() for patch in drawn_stacks[0].gather(getattr(task, name), 45)}
-        assert all(patch.tobytes() in pool for patch in patches[part])
-    # The label is 1 for the first half alone: the gradient of the shared logit is zero only then.
+    assert len(patches) == 64
+    parts, expected = lesions_and_parts(drawn_stacks, rim)
+    for name, part in parts.items():
+        pool = {patch.tobytes() for patch in drawn_stacks[0].gather(expected[name], 45)}
+        assert all(patch.tobytes() in pool for patch in patches[part]), name
+
+
+@pytest.mark.parametrize("batch, shown", [(64, 1 / 2), (16, 1 / 2), (17, 8 / 17)])
+@pytest.mark.parametrize("logit", [-7.0, 0.0, 2.5])
+def test_the_loss_sees_the_log_odds_that_the_batch_adds(drawn_stacks, batch, shown, logit):
+    """A network that says the same of everything is best where that is the share of lesions in a photograph."""
+    task, model = hgn_task(drawn_stacks, Schedule(steps=1, batch=batch)), Recorder()
+    with torch.no_grad():
+        model.value.fill_(logit)
+    loss, _ = task.loss(model, 0, np.random.default_rng(0))
+    seen = logit + np.log(shown / (1 - shown)) - np.log(PRIOR / (1 - PRIOR))
+    expected = shown * np.log1p(np.exp(-seen)) + (1 - shown) * np.log1p(np.exp(seen))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
-    assert model.value.grad.item() == pytest.approx(0, abs=1e-7)
+    assert model.value.grad.item() == pytest.approx(1 / (1 + np.exp(-seen)) - shown, abs=1e-5)
+
+
+def test_a_network_is_at_rest_where_it_says_the_share_of_a_photograph(drawn_stacks):
+    for task, outputs in ((hgn_task(drawn_stacks), 1), (prn_task(drawn_stacks), 2)):
+        model = Recorder(outputs)
+        with torch.no_grad():
+            model.value.fill_(float(np.log(PRIOR / (1 - PRIOR))))
+        loss, _ = task.loss(model, 0, np.random.default_rng(0))
+        loss.backward()
+        assert model.value.grad.item() == pytest.approx(0, abs=1e-6)
+    assert added_log_odds(PRIOR) == 0 and added_log_odds(0.5) == pytest.approx(np.log(999), rel=1e-6)
 
 
 def test_labels_are_on_the_right_side(drawn_stacks):
-    task = hgn_task(drawn_stacks)
-
     class Oracle(Recorder):
         def forward(self, patches):
-            return torch.where(torch.arange(len(patches)) < 8, 20.0, -20.0) + 0 * self.value
+            return torch.where(torch.arange(len(patches)) < 8, 30.0, -30.0) + 0 * self.value
 
-    assert task.loss(Oracle(), 0, np.random.default_rng(0))[0] < 1e-6
+    assert hgn_task(drawn_stacks).loss(Oracle(), 0, np.random.default_rng(0))[0] < 1e-6
 
 
-def test_a_prn_batch_is_half_ma_and_half_what_the_sampler_draws(drawn_stacks, monkeypatch):
+@pytest.mark.parametrize("depth, patch", [(6, 29), (10, 61)])
+def test_depth_reaches_the_network_and_its_patches(drawn_stacks, depth, patch):
+    hgn = hgn_task(drawn_stacks, width=3, depth=depth).build()
+    assert (hgn.width, hgn.depth, hgn.patch_size) == (3, depth, patch)
+    prn = prn_task(drawn_stacks, replace(REFINEMENT, depth=depth, scales="0.5x")).build()
+    assert (prn.width, prn.embedding_size, prn.depth, prn.scales, prn.patch_size) == (2, 4, depth, "0.5x", patch)
+    for task in (hgn_task(drawn_stacks, depth=depth), prn_task(drawn_stacks, replace(REFINEMENT, depth=depth))):
+        loss, _ = task.loss(task.build().train(), 0, np.random.default_rng(0))
+        assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("scales, levels", [("both", (0, 1)), ("1x", (0,)), ("0.5x", (1,))])
+def test_towers_start_as_the_trunks_of_trained_networks_and_the_heads_afresh(drawn_stacks, seasoned, scales, levels):
+    torch.manual_seed(1)
+    trained = [seasoned(HGN(2), seed=5), seasoned(HGN(2), seed=6)]
+    hgns = [trained[level] for level in levels]
+    before = [{name: value.clone() for name, value in hgn.state_dict().items()} for hgn in hgns]
+    task = prn_task(drawn_stacks, replace(REFINEMENT, scales=scales), hgns=hgns)
+
+    def built(task):
+        torch.manual_seed(0)
+        return task.build()
+
+    warm, cold = built(task), built(prn_task(drawn_stacks, replace(REFINEMENT, scales=scales)))
+    assert len(warm.towers) == len(hgns)
+    for tower, hgn in zip(warm.towers, hgns):
+        assert all(torch.equal(value, hgn.trunk.state_dict()[name]) for name, value in tower.state_dict().items())
+    assert not torch.equal(warm.towers[0].convolutions[0].weight, cold.towers[0].convolutions[0].weight)
+    assert torch.equal(warm.embedding.weight, cold.embedding.weight)
+    # Training the copies leaves the networks they were copied from alone.
+    model, _ = fit(task, Schedule(steps=2, batch=16, reports=1))
+    assert not torch.equal(model.towers[0].convolutions[0].weight, hgns[0].trunk.convolutions[0].weight)
+    for hgn, state in zip(hgns, before):
+        assert all(torch.equal(value, state[name]) for name, value in hgn.state_dict().items())
+
+
+@pytest.mark.parametrize("rim", [True, False], ids=["rim", "no rim"])
+def test_a_prn_batch_is_half_ma_an_eighth_rim_and_the_rest_what_the_sampler_draws(drawn_stacks, monkeypatch, rim):
     monkeypatch.setattr(training, "augment", lambda patches, rng: patches)
-    task = prn_task(drawn_stacks)
+    task = prn_task(drawn_stacks, schedule=Schedule(steps=1, batch=64), rim=rim)
+    parts, expected = lesions_and_parts(drawn_stacks, rim)
     error = np.zeros(40)
     error[[3, 17]] = 0.5
     task.sampler.update(error)
+    expected["healthy"] = task.healthy[[3, 17]]
     model = Recorder(outputs=2)
-    loss, parts = task.loss(model, 0, np.random.default_rng(0))
+    loss, measured = task.loss(model, 0, np.random.default_rng(0))
     patches, = model.seen
-    assert patches.shape == (16, 2, 45, 45, 3) and {"cross_entropy", "triplet", "active"} <= parts.keys()
-    allowed = {p.tobytes() for p in training.gather_scales(drawn_stacks, task.healthy[[3, 17]], 45)}
-    lesions = {p.tobytes() for p in training.gather_scales(drawn_stacks, task.ma, 45)}
-    assert {p.tobytes() for p in patches[8:]} == allowed
-    assert all(p.tobytes() in lesions for p in patches[:8])
+    assert patches.shape == (64, 2, 45, 45, 3) and {"cross_entropy", "triplet", "active"} <= measured.keys()
+    for name, part in parts.items():
+        pool = {patch.tobytes() for patch in gather_scales(drawn_stacks, expected[name], 45)}
+        assert all(patch.tobytes() in pool for patch in patches[part]), name
+    assert len({patch.tobytes() for patch in patches[parts["healthy"]]}) == 2
+
+
+@pytest.mark.parametrize("logit", [-7.0, 1.0])
+def test_the_loss_of_a_prn_sees_the_same_log_odds(drawn_stacks, logit):
+    task, model = prn_task(drawn_stacks, replace(REFINEMENT, triplet_weight=0.0)), Recorder(outputs=2)
+    with torch.no_grad():
+        model.value.fill_(logit)
+    loss, parts = task.loss(model, 0, np.random.default_rng(0))
+    seen = logit - np.log(PRIOR / (1 - PRIOR))
+    assert loss.item() == pytest.approx(np.log1p(np.exp(-seen)) / 2 + np.log1p(np.exp(seen)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps, refreshes, moments", [
+    (15, 4, [3, 6, 9, 12]), (12, 2, [4, 8]), (100, 3, [25, 50, 75]), (10, 3, [2, 5, 8]), (7, 1, [4]), (9, 0, []),
+    (3, 8, [1, 2, 3]), (1, 1, []),
+])  # fmt: skip
+def test_refreshes_are_spread_evenly_and_none_comes_first(drawn_stacks, steps, refreshes, moments):
+    task = prn_task(drawn_stacks, replace(REFINEMENT, refreshes=refreshes), Schedule(steps=steps, batch=8))
+    assert sorted(task.refresh_at) == moments
+    even = prn_task(drawn_stacks, replace(REFINEMENT, refreshes=refreshes, selective=False), Schedule(steps=steps, batch=8))
+    assert even.refresh_at == set()
 
 
 @pytest.mark.parametrize("selective", [True, False])
 def test_the_sampler_is_refreshed_from_the_model_only_where_sampling_is_selective(drawn_stacks, monkeypatch, selective):
-    refreshed = []
+    refreshed, steps = [], []
 
     def score(model, stacks, where):
         assert not model.training and np.array_equal(where, task.healthy)
-        refreshed.append(len(where))
+        refreshed.append(len(steps))
         return np.linspace(0, 1, len(where)), None
 
     monkeypatch.setattr(training, "score_patches", score)
     schedule = Schedule(steps=15, batch=8, reports=1)
     task = prn_task(drawn_stacks, Refinement(width=2, embedding_size=4, refreshes=4, selective=selective), schedule)
+    joint = training.joint_loss
+    monkeypatch.setattr(training, "joint_loss", lambda *a: steps.append(len(steps)) or joint(*a))
     model, history = fit(task, schedule)
+    assert len(steps) == 15
     if selective:
-        assert refreshed == [40] * 4
+        assert refreshed == [3, 6, 9, 12]  # before the step of that number
         assert task.sampler.error == pytest.approx(np.linspace(0, 1, 40))
         assert history["effective_pool"].iloc[-1] == pytest.approx(task.sampler.effective_size / 40) != 1
     else:
@@ -367,9 +475,22 @@ def test_the_sampler_is_refreshed_from_the_model_only_where_sampling_is_selectiv
         assert history["effective_pool"].iloc[-1] == pytest.approx(1)
 
 
-def test_without_the_triplet_loss_it_is_measured_and_not_trained(drawn_stacks):
-    from dataclasses import replace
+def test_what_the_miner_draws_depends_on_the_seed_of_the_run_and_on_the_step(drawn_stacks, monkeypatch):
+    drawn = []
 
+    def spy(logits, embedding, labels, weight, margin, distance, mining, generator):
+        drawn.append(torch.rand(3, generator=generator).tolist())
+        return logits.mean(), {}
+
+    monkeypatch.setattr(training, "joint_loss", spy)
+    for seed in (3, 3, 4):
+        fit(prn_task(drawn_stacks), Schedule(steps=2, batch=16, seed=seed, reports=1))
+    first, again, other = drawn[:2], drawn[2:4], drawn[4:]
+    assert first == again and first[0] != first[1]
+    assert first[0] != other[0] and first[1] != other[1]
+
+
+def test_without_the_triplet_loss_it_is_measured_and_not_trained(drawn_stacks):
     def part(weight):
         task = prn_task(drawn_stacks, replace(REFINEMENT, triplet_weight=weight))
         torch.manual_seed(0)
@@ -384,7 +505,7 @@ def test_without_the_triplet_loss_it_is_measured_and_not_trained(drawn_stacks):
 
 def test_the_loss_falls_on_dots_that_are_easy_to_see(drawn_stacks):
     schedule = Schedule(steps=40, batch=32, learning_rate=1e-2, reports=4)
-    _, history = fit(HGNTask(drawn_stacks[0], drawn_stacks[0], schedule, width=4, pool=2000), schedule)
+    _, history = fit(hgn_task(drawn_stacks, schedule, width=4, count=2000), schedule)
     assert history["loss"].iloc[-1] < 0.35 < history["loss"].iloc[0]
     assert history["validation_ap"].iloc[-1] > 0.3
 
@@ -395,6 +516,12 @@ def test_draw_takes_rows_evenly_and_repeats():
     assert np.array_equal(drawn, draw(pool, 5000, np.random.default_rng(0)))
     counts = np.bincount(drawn[:, 0] // 3, minlength=10)
     assert (drawn % 3 == [0, 1, 2]).all() and counts.min() > 400 and counts.max() < 600
+
+
+def test_nothing_can_be_drawn_from_nothing():
+    assert draw(np.empty((0, 3), np.int32), 0, np.random.default_rng(0)).shape == (0, 3)
+    with pytest.raises(ValueError):
+        draw(np.empty((0, 3), np.int32), 1, np.random.default_rng(0))
 
 
 # --- the probe ------------------------------------------------------------------------------------------
@@ -438,3 +565,11 @@ def test_the_probe_is_the_same_for_every_run_and_never_looks_at_the_healthy(draw
     total = sum(((drawn_stacks[0].label(i) & FOV) > 0).sum() for i in range(3))
     assert weight[True] == pytest.approx(len(ma_pixels(drawn_stacks[0])))
     assert weight[True] + weight[False] == pytest.approx(total)
+
+
+def test_a_probe_without_a_microaneurysm_is_an_error(drawn_records, tmp_path):
+    from maa.patches import build_stacks
+
+    stack = build_stacks(drawn_records[3:], tmp_path / "healthy")[0]
+    with pytest.raises(MaaError, match="microaneurysm"):
+        Probe(stack)

@@ -38,13 +38,32 @@ def test_hgn_comes_back_bit_for_bit(hgn, tmp_path):
         assert torch.equal(model(patches), hgn.eval()(patches))
 
 
-def test_prn_is_built_with_its_own_arguments(seasoned, tmp_path):
+@pytest.mark.parametrize("depth, patch", [(6, 29), (10, 61)])
+def test_hgn_comes_back_with_its_depth(seasoned, tmp_path, depth, patch):
+    torch.manual_seed(0)
+    hgn = seasoned(HGN(3, depth))
+    save_weights(hgn, tmp_path / "a.safetensors")
+    model, about = load_weights(tmp_path / "a.safetensors", "HGN")
+    assert (model.width, model.depth, model.patch_size) == (3, depth, patch)
+    assert about["arguments"] == {"width": 3, "depth": depth}
+    patches = torch.randint(256, (3, patch, patch, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.allclose(model(patches), hgn(patches), atol=1e-4)  # another memory layout, another order of summing
+
+
+@pytest.mark.parametrize("depth, scales", [(8, "both"), (6, "1x"), (10, "0.5x")])
+def test_prn_is_built_with_its_own_arguments(seasoned, tmp_path, depth, scales):
     torch.manual_seed(1)
-    prn = seasoned(PRN(3, 17))
+    prn = seasoned(PRN(3, 17, depth, scales))
     save_weights(prn, tmp_path / "p.safetensors")
     model, _ = load_weights(tmp_path / "p.safetensors")
-    assert isinstance(model, PRN) and (model.width, model.embedding_size) == (3, 17)
+    assert isinstance(model, PRN)
+    assert (model.width, model.embedding_size, model.depth, model.scales) == (3, 17, depth, scales)
+    assert model.state_dict().keys() == prn.state_dict().keys()
     assert all(torch.equal(value, prn.state_dict()[name]) for name, value in model.state_dict().items())
+    patches = torch.randint(256, (3, 2, prn.patch_size, prn.patch_size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(model(patches), prn(patches)))
 
 
 def test_the_file_does_not_depend_on_the_memory_layout(hgn, tmp_path):
@@ -94,6 +113,15 @@ def test_another_architecture(hgn, tmp_path):
     save_weights(hgn, path)
     with pytest.raises(MaaError, match="HGN, not of PRN") as error:
         load_weights(path, "PRN")
+    assert sentence(error, path)
+
+
+def test_an_architecture_that_is_not_known_is_named_with_those_that_are(hgn, tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {name: value.contiguous() for name, value in hgn.state_dict().items()}
+    save_file(tensors, path, {"maa": json.dumps({"architecture": "Transformer", "arguments": {}})})
+    with pytest.raises(MaaError, match="Transformer, not of HGN or PRN") as error:
+        load_weights(path)
     assert sentence(error, path)
 
 
