@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from skimage.measure import label as skimage_label
 from sklearn import metrics
 
@@ -13,7 +14,7 @@ import maa.evaluation
 from maa.errors import MaaError
 from maa.evaluation import (FROC_POINTS, LEVELS, VARIANTS, LesionScores, PixelScores, average_precision,
                             average_precision_by_image, best_f1_threshold, bootstrap_average_precision,
-                            bootstrap_operating_point, expected_calibration_error, fixed_thresholds,
+                            bootstrap_froc, bootstrap_operating_point, components, expected_calibration_error, fixed_thresholds,
                             operating_point, paired_bootstrap, per_image_mean, precision_recall_curve, quantise,
                             reliability, roc_auc, trapezoid, variants)
 
@@ -401,6 +402,52 @@ def test_lesions_equal_loops_over_components(parts, threshold, match):
     for limit in (0, *FROC_POINTS):
         reached = [(found >= t).mean() for t in froc.thresholds if (false >= t).sum() / len(parts) <= limit]
         assert froc.sensitivity_at(limit) == pytest.approx(max(reached, default=0))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 14), st.integers(1, 14), st.sampled_from([0, 0.1, 0.3, 0.6, 0.9, 1]))
+@settings(max_examples=300, deadline=None)
+def test_components_equal_those_of_scipy(seed, height, width, filled):
+    mask = np.random.default_rng(seed).random((height, width)) < filled
+    pixels, component = components(mask)
+    expected = ndimage.label(mask, np.ones((3, 3)))[0].ravel()
+    np.testing.assert_array_equal(pixels, np.flatnonzero(mask))
+    np.testing.assert_array_equal(component + 1, expected[pixels])
+
+
+@pytest.mark.parametrize("match", ["peak", "overlap"])
+def test_bootstrap_of_the_froc_equals_adding_the_drawn_images(match):
+    parts = [image(seed, (40, 50), prevalence=0.02, ties=50, signal=seed / 2) for seed in range(5)]
+    lesion_scores = LesionScores(0.7, match)
+    for i, part in enumerate(parts):
+        lesion_scores.add(str(i), *part)
+    intervals = bootstrap_froc(lesion_scores, samples=40, seed=3, confidence=0.9)
+    summary = lesion_scores.froc().summary()
+    drawn = np.random.default_rng(3).multinomial(5, np.full(5, 1 / 5), size=40)
+    slow = []
+    for times in drawn:
+        again = LesionScores(0.7, match)
+        for i, part in enumerate([p for p, k in zip(parts, times) for _ in range(k)]):
+            again.add(str(i), *part)
+        slow.append(again.froc().summary())
+    assert set(intervals) == set(summary) - {"images", "lesions"}
+    for name, interval in intervals.items():
+        assert interval.value == pytest.approx(summary[name]) and interval.confidence == 0.9
+        np.testing.assert_allclose([interval.low, interval.high], np.quantile([s[name] for s in slow], [0.05, 0.95]))
+    assert intervals["score"].low < intervals["score"].high
+    json.dumps({name: dataclasses.asdict(interval) for name, interval in intervals.items()}, allow_nan=False)
+
+
+def test_bootstrap_of_the_froc_leaves_out_samples_without_a_lesion_and_takes_maps_without_candidates():
+    lesion_scores = LesionScores(0.1)
+    lesion_scores.add("sick", *scene())
+    lesion_scores.add("healthy", np.zeros((60, 80), np.float32), np.zeros((60, 80), bool))
+    interval = bootstrap_froc(lesion_scores, samples=50)["score"]
+    assert interval.value == pytest.approx(12 / 21) and np.isfinite([interval.low, interval.high]).all()
+    nothing = LesionScores(0.5)
+    nothing.add("a", np.zeros((60, 80), np.float32), scene()[1])
+    assert bootstrap_froc(nothing, samples=5)["score"].high == 0
+    with pytest.raises(MaaError, match="no image"):
+        bootstrap_froc(LesionScores(0.5))
 
 
 def test_given_candidates_equal_the_components_they_came_from():
