@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from maa import evaluation
 from maa.errors import MaaError
+from maa.findings import by_group, false_positive_breakdown, lesion_table, pooled_breakdown
 from maa.idrid import Dataset, open_dataset
-from maa.inference import refine, score_hypotheses
-from maa.patches import MA, ImageStack, stack_photograph
+from maa.inference import FULL, fuse, hypotheses, refine, score_hypotheses
+from maa.patches import EX, FOV, HE, MA, SE, stack_photograph
 from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
-from maa.records import code_fingerprint, environment, write_json
-from maa.study import Profile, Study, phantoms
-from maa.system import FILES, ROWS, System, field_of_view
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.study import Profile, Study, Trained, phantoms
+from maa.system import FILES, ROWS, Settings, System, photograph
 from maa.training import Refinement, Schedule
 
 #: The refinement networks that are compared: cross-entropy alone, each of the paper's two ideas, and both.
@@ -36,6 +39,7 @@ REFINEMENTS = {
 
 NAMES = {
     **ROWS,
+    "control": "+ candidates, without a network",
     "prn_cross_entropy": "+ PRN, cross-entropy only",
     "prn_sampling": "+ PRN, selective sampling",
     "prn_triplet": "+ PRN, triplet loss",
@@ -43,7 +47,7 @@ NAMES = {
 }
 
 #: The weights of the refinement among which validation chooses.
-WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
+WEIGHTS = (0.25, 0.5, 0.65, 0.75, 0.85, 0.95)
 
 #: What the paper reports on its test images (paper, Table 2).
 PAPER = {
@@ -64,7 +68,7 @@ class Scores:
     """Pixel and lesion scores of every row of the table, image by image."""
 
     #: A candidate lesion is a connected group of pixels of at least this probability.
-    CANDIDATE = 0.5
+    CANDIDATE = 0.02
 
     def __init__(self):
         self.pixels: dict[str, evaluation.PixelScores] = {}
@@ -145,26 +149,14 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
     scores, settings = Scores(), system.settings
-    candidates = {weight: Scores() for weight in WEIGHTS} if system.prn and split == "validation" else {}
-    # While the weight is being chosen the candidates are scored below, once for all weights.
-    mapped = replace(system, prn=None) if candidates else system
+    if split == "validation" and system.prn:
+        settings = replace(settings, weight=_chosen_weight(system, records))
+        system = replace(system, settings=settings)
     for record in track(records, f"Evaluating {split} photographs"):
         fundus = record.load(kinds=("MA",))
-        about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
-        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
-        maps = mapped.maps(stacks)
+        maps = system.maps(stack_photograph(fundus.image, fundus.fov, fundus.name))
         for row, map_ in maps.items():
-            scores.add(row, map_=map_, **about)
-        if candidates:
-            base = system.base(maps)
-            found = system.hypotheses(base)
-            probabilities = score_hypotheses(system.prn, stacks, 0, found.centres)
-            for weight, refined in candidates.items():
-                refined.add("refined", map_=refine(base, found, probabilities, weight), **about)
-    if candidates:
-        settings = replace(settings, weight=_best_weight(candidates, "refined"))
-        scores.pixels |= candidates[settings.weight].pixels
-        scores.lesions |= candidates[settings.weight].lesions
+            scores.add(row, fundus.name, map_, fundus.ma, fundus.fov, fundus.diseased)
     thresholds = dict(settings.thresholds)
     if split == "validation":
         thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
@@ -179,60 +171,115 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     }
 
 
-def _best_weight(candidates: Mapping[float, Scores], row: str) -> float:
-    """The weight of the refinement with the highest average precision; of equals, the smallest."""
-    return max(candidates, key=lambda weight: evaluation.average_precision(*candidates[weight].pixels[row].pooled()))
+def _chosen_weight(system: System, records) -> float:
+    """The weight of the refinement with the highest average precision on photographs."""
+    first_stage, scores = replace(system, prn=None), {}
+    for record in track([record for record in records if record.diseased], "Choosing the weight"):
+        fundus = record.load(kinds=("MA",))
+        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
+        base = system.base(first_stage.maps(stacks))
+        found = system.hypotheses(base)
+        opinion = score_hypotheses(system.prn, stacks, 0, found.centres)
+        for weight in WEIGHTS:
+            pixels = scores.setdefault(("refined", weight), evaluation.PixelScores())
+            pixels.add(fundus.name, refine(base, found, opinion, weight), fundus.ma, fundus.fov)
+    return best_weight(scores, "refined")
 
 
 FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
 
+#: The second stages: the control, in which a candidate is scored by the highest fused probability in it, and the networks.
+SECOND_STAGE = ("control", *REFINEMENTS)
 
-def validate(first_stage: System, prns: Mapping[str, PRN], stacks: tuple[ImageStack, ImageStack], photographs: Iterable[int]):
-    """Score validation photographs with the first stage, and with every refinement at every weight.
 
-    The dense maps take nearly all the time, so they are made once and shared.
+class Validation:
+    """The validation photographs of a study, as one set of first-stage networks sees them.
 
-    Returns
-    -------
-    scores : Scores
-        Of the rows of the first stage.
-    refined : dict of (str, float) to Scores
-        By refinement network and weight.
+    The dense maps take nearly all the time of a measurement, so they are made once and kept in the cache.
+
+    Parameters
+    ----------
+    study : Study
+    first_stage : dict of str to Trained
+        The networks "hgn_1x" and "hgn_half".
     """
-    scores = Scores()
-    refined = {(row, weight): Scores() for row in prns for weight in WEIGHTS}
-    for index in track(list(photographs), "Evaluating validation photographs"):
-        fov = field_of_view(stacks[0], index)
-        truth = (stacks[0].label(index) & MA) > 0
-        about = {"name": stacks[0].names[index], "truth": truth, "fov": fov, "diseased": bool(stacks[0].diseased[index])}
-        maps = first_stage.maps(stacks, index)
-        for row, map_ in maps.items():
-            scores.add(row, map_=map_, **about)
-        found = first_stage.hypotheses(maps["fused"])
-        for row, prn in prns.items():
-            probabilities = score_hypotheses(prn, stacks, index, found.centres)
-            for weight in WEIGHTS:
-                refined[row, weight].add(row, map_=refine(maps["fused"], found, probabilities, weight), **about)
-    return scores, refined
+
+    def __init__(self, study: Study, first_stage: Mapping[str, Trained]):
+        self.stacks = study.validation
+        self.photographs = np.flatnonzero(self.stacks[0].diseased)
+        self.names = [self.stacks[0].names[index] for index in self.photographs]
+        system = System(first_stage["hgn_1x"].model, first_stage["hgn_half"].model, None)
+        key = fingerprint(study.dataset.fingerprint, [run.path.parent.name for run in first_stage.values()])
+        self.folder = cache_folder() / f"maps-{key[:16]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for index in track(list(self.photographs), "Mapping validation photographs"):
+            if not all(self._file(index, row).exists() for row in ("hgn_1x", "hgn_half")):
+                for row, map_ in system.maps(self.stacks, index).items():
+                    if row != "fused":
+                        partial = self.folder / f".{os.getpid()}.npy"
+                        np.save(partial, map_)
+                        os.replace(partial, self._file(index, row))
+
+    def _file(self, index, row):
+        return self.folder / f"{self.stacks[0].names[index]}-{row}.npy"
+
+    def maps(self, index: int) -> dict[str, np.ndarray]:
+        """The maps of the first stage, by row."""
+        maps = {row: np.load(self._file(index, row)) for row in ("hgn_1x", "hgn_half")}
+        return maps | {"fused": fuse(list(maps.values()))}
+
+    def about(self, index: int) -> dict:
+        """What `PixelScores.add` needs to know of a photograph beside the map."""
+        label = self.stacks[0].label(index)
+        return {"name": self.stacks[0].names[index], "truth": (label & MA) > 0, "fov": (label & FOV) > 0}
+
+    def score(self, make: Callable[[int], Mapping[Hashable, np.ndarray]], description: str) -> dict:
+        """Pixel scores of every map that ``make(index)`` returns for a photograph, by its keys."""
+        scores = {}
+        for index in track(list(self.photographs), description):
+            about = self.about(index)
+            for key, map_ in make(index).items():
+                scores.setdefault(key, evaluation.PixelScores()).add(scores=map_, **about)
+        return scores
+
+    def second_stage(
+        self, prns: Mapping[str, PRN], base: Callable[[int], np.ndarray], threshold: float, weights=WEIGHTS
+    ) -> Callable[[int], dict]:
+        """For `score`: the map of `base` refined by the control and by networks, by (row, weight)."""
+
+        def make(index):
+            map_ = base(index)
+            found = hypotheses(map_, threshold)
+            opinions = {"control": map_[tuple(found.centres.T)] / FULL}
+            opinions |= {row: score_hypotheses(prn, self.stacks, index, found.centres) for row, prn in prns.items()}
+            return {(row, w): refine(map_, found, opinion, w) for row, opinion in opinions.items() for w in weights}
+
+        return make
 
 
-def reproduce(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
-    """Train and validate every row of the paper's table.
+def best_weight(scores: Mapping, row: str) -> float:
+    """The weight with the highest average precision among scores keyed by (row, weight); of equals, the smallest."""
+    weights = [weight for key, weight in scores if key == row]
+    return max(weights, key=lambda weight: evaluation.average_precision(*scores[row, weight].pooled()))
+
+
+def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
+    """Train and validate every row of the paper's table, once for each seed of the profile.
 
     Parameters
     ----------
     dataset : Dataset
     profile : Profile
     out : path-like
-        Where the runs, the weights of the full system (``weights/``) and the results
-        (``results.json``) go.  A run that is there already is not repeated, so a replication that
-        was stopped goes on where it was.
-    seed : int
+        Where the runs (``runs/``), the weights of the full system of the best seed (``weights/``) and the results
+        (``results.json``) go.  A run that is there already is not repeated, so a replication that was stopped
+        goes on where it was.
 
     Returns
     -------
     dict
-        The results file, as `evaluate` writes it, with the run behind each row.
+        The results file: for each row every seed, mean, spread and intervals over images and seeds; the other
+        measures are those of the seed whose full system is best.
 
     Notes
     -----
@@ -241,46 +288,121 @@ def reproduce(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     started = time.perf_counter()
     out = Path(out)
     study = Study(dataset, profile, out / "runs")
-    trained = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
-    trained |= {row: study.prn(refinement, seed) for row, refinement in REFINEMENTS.items()}
+    settings = Settings()
+    by_seed, weights, trained = [], [], []
+    for seed in profile.seeds:
+        runs = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
+        runs |= {row: study.prn(refinement, seed) for row, refinement in REFINEMENTS.items()}
+        validation = Validation(study, {row: runs[row] for row in ("hgn_1x", "hgn_half")})
+        second = validation.second_stage(
+            {row: runs[row].model for row in REFINEMENTS}, lambda index: validation.maps(index)["fused"], settings.hypothesis
+        )
+        scores = validation.score(lambda index: validation.maps(index) | second(index), f"Scoring seed {seed}")
+        refined = {key: value for key, value in scores.items() if key not in FIRST_STAGE}
+        chosen = {row: best_weight(refined, row) for row in SECOND_STAGE}
+        by_seed.append({row: scores[row] for row in FIRST_STAGE} | {row: scores[row, chosen[row]] for row in SECOND_STAGE})
+        weights.append(chosen)
+        trained.append(runs)
 
-    first_stage = System(trained["hgn_1x"].model, trained["hgn_half"].model, None)
-    prns = {row: trained[row].model for row in REFINEMENTS}
-    photographs = np.flatnonzero(study.validation[0].diseased)
-    scores, refined = validate(first_stage, prns, study.validation, photographs)
-    weights = {row: _best_weight({weight: refined[row, weight] for weight in WEIGHTS}, row) for row in prns}
-    for row, weight in weights.items():
-        scores.pixels |= refined[row, weight].pixels
-        scores.lesions |= refined[row, weight].lesions
-    thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
+    def precision(seed, row):
+        return evaluation.average_precision(*by_seed[seed][row].pooled())
 
-    folder = out / "weights"
-    folder.mkdir(parents=True, exist_ok=True)
-    for network, row in (("hgn_1x", "hgn_1x"), ("hgn_half", "hgn_half"), ("prn", "prn_full")):
-        shutil.copy(trained[row].path, folder / FILES[network])
+    best = max(range(len(by_seed)), key=lambda seed: precision(seed, "prn_full"))
+    thresholds = {row: evaluation.best_f1_threshold(*scores.pooled()) for row, scores in by_seed[best].items()}
     settings = replace(
-        first_stage.settings,
-        weight=weights["prn_full"],
+        settings,
+        weight=weights[best]["prn_full"],
         thresholds={row: thresholds[row] for row in FIRST_STAGE} | {"refined": thresholds["prn_full"]},
     )
-    System(None, None, None, settings).save_settings(folder)
+    _ship(trained[best], settings, out / "weights")
 
+    # Lesions are looked for in the maps of the best seed only: it takes a second a map.
+    validation = Validation(study, {row: trained[best][row] for row in ("hgn_1x", "hgn_half")})
+    measured = Scores()
+    measured.pixels = by_seed[best]
+    networks = {row: trained[best][row].model for row in REFINEMENTS}
+    findings = {}
+    for index in track(list(validation.photographs), "Counting lesions"):
+        maps = validation.maps(index)
+        second = validation.second_stage(networks, lambda _: maps["fused"], settings.hypothesis)(index)
+        about = validation.about(index)
+        for row in by_seed[best]:
+            map_ = maps[row] if row in maps else second[row, weights[best][row]]
+            measured.lesions.setdefault(row, evaluation.LesionScores(Scores.CANDIDATE)).add(scores=map_, **about)
+            if row in FINDINGS:
+                label, image = validation.stacks[0].label(index), photograph(validation.stacks[0], index)
+                lesions, false = findings.setdefault(row, ([], {}))
+                others = (label & (HE | EX | SE)) > 0
+                lesions.append(lesion_table(image, about["truth"], about["fov"], map_, thresholds[row], others))
+                false[about["name"]] = false_positive_breakdown(map_, thresholds[row], label, image)
+
+    rows = measured.table(thresholds)
+    for row, values in rows.items():
+        runs = [scores[row] for scores in by_seed]
+        values["seeds"] = [precision(seed, row) for seed in range(len(by_seed))]
+        values["spread"] = float(np.std(values["seeds"], ddof=1)) if len(by_seed) > 1 else None
+        values["average_precision"] = asdict(evaluation.bootstrap_average_precision(runs, samples=1000))
+        values["gains"] = {
+            other: asdict(evaluation.paired_bootstrap(runs, [scores[other] for scores in by_seed], samples=1000))
+            for other in (*FIRST_STAGE, "control", "prn_cross_entropy")
+            if other != row
+        }
+        if "gain" in values:
+            values["gain"] = values["gains"]["hgn_1x"]
+        froc = evaluation.bootstrap_froc(measured.lesions[row], samples=1000)
+        values["froc"]["intervals"] = {point: asdict(interval) for point, interval in froc.items()}
     results = {
         "profile": asdict(profile),
-        "seed": seed,
+        "seed": profile.seeds[best],
         "split": "validation",
         "data": dataset.fingerprint,
         "code": code_fingerprint(*sorted(path.stem for path in Path(__file__).parent.glob("*.py"))),
-        "photographs": [study.validation[0].names[index] for index in photographs],
+        "photographs": validation.names,
         "settings": asdict(settings),
-        "refinement_weights": weights,
+        "refinement_weights": weights[best],
+        "refinement_weights_by_seed": weights,
         "environment": environment(),
         "seconds": time.perf_counter() - started,
-        "rows": scores.table(thresholds),
-        "runs": {row: run.record for row, run in trained.items()},
+        "training_seconds": sum(run.record["seconds"] for runs in trained for run in runs.values()),
+        "rows": rows,
+        "findings": {row: _summary(*found) for row, found in findings.items()},
+        "runs": {row: run.record for row, run in trained[best].items()},
+        "other_seeds": [
+            {row: {key: run.record[key] for key in ("seed", "seconds", "config", "environment")} for row, run in runs.items()}
+            for index, runs in enumerate(trained)
+            if index != best
+        ],
     }
     write_json(out / "results.json", results)
     return results
+
+
+#: The rows whose lesions and false positives are looked at one by one.
+FINDINGS = ("hgn_1x", "fused", "prn_full")
+
+#: Groups of lesions: diameter in pixels, and contrast in units of the photograph's spread (dark is negative).
+DIAMETERS = (0, 10, 15, 20, 30, np.inf)
+CONTRASTS = (-np.inf, -3, -2, -1, 0)
+
+
+def _summary(lesions, false) -> dict:
+    """Lesions found by size and by contrast, and where the false positives lie."""
+    table = pd.concat(lesions)
+    breakdown = pooled_breakdown(false)
+    breakdown["dark_dots"] = len(breakdown["dark_dots"])  # where they are is for a gallery, not for a results file
+    return {
+        "by_diameter": by_group(table, "diameter", DIAMETERS),
+        "by_contrast": by_group(table, "contrast", CONTRASTS),
+        "false_positives": breakdown,
+    }
+
+
+def _ship(runs: Mapping[str, Trained], settings: Settings, folder: Path) -> None:
+    """Copy the full system's weights to a folder and write its settings beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for network, row in (("hgn_1x", "hgn_1x"), ("hgn_half", "hgn_half"), ("prn", "prn_full")):
+        shutil.copy(runs[row].path, folder / FILES[network])
+    System(None, None, None, settings).save_settings(folder)
 
 
 #: Phantoms at IDRiD's scale, with three times its lesions so that few photographs hold enough of them.
@@ -315,24 +437,26 @@ def transfer(dataset: Dataset, out) -> dict:
     return results
 
 
-def published(name: str) -> dict | None:
+def published(name: str, file: str = "results") -> dict | None:
     """A results file of the repository, for a page that shows it.
 
     Parameters
     ----------
     name : str
         A folder of ``results``: what `reproduce` or `transfer` wrote there.
+    file : {"results", "ablations", "beyond"}
+        Which of its files.
 
     Returns
     -------
     dict or None
         None where the file is neither in the checkout nor to be had from the network.
     """
-    local = Path(__file__).parent.parent / "results" / name / "results.json"
+    local = Path(__file__).parent.parent / "results" / name / f"{file}.json"
     if local.exists():
         return json.loads(local.read_text())
     try:
-        with urllib.request.urlopen(f"{PUBLISHED}/{name}/results.json", timeout=10) as reply:
+        with urllib.request.urlopen(f"{PUBLISHED}/{name}/{file}.json", timeout=10) as reply:
             return json.load(reply)
     except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
         return None

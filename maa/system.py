@@ -38,7 +38,7 @@ class Settings:
         For each row of `ROWS`, the probability from which a pixel is called a microaneurysm.
     """
 
-    hypothesis: float = 0.1
+    hypothesis: float = 0.001
     weight: float = 0.5
     thresholds: dict[str, float] = field(default_factory=dict)
 

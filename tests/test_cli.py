@@ -449,7 +449,7 @@ def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, 
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "lesson", "--out", out)
     assert status == 0 and err == ""
     rows = json.loads((out / "results.json").read_text())["rows"]
-    assert len(rows) == 7 and all(row["name"] in printed for row in rows.values())
+    assert len(rows) == 8 and all(row["name"] in printed for row in rows.values())
     assert "0.3374" in printed and "+30.3%" in printed and "took" in printed
     last = printed.splitlines()[-1]
     assert f"{rows['prn_full']['average_precision']['value']:.4f}" in last

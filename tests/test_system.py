@@ -19,7 +19,12 @@ from maa.weights import save_weights
 @pytest.fixture(scope="module")
 def networks(seasoned):
     torch.manual_seed(0)
-    return {"hgn_1x": seasoned(HGN(2), 1), "hgn_half": seasoned(HGN(2), 2), "prn": seasoned(PRN(2, 4), 3)}
+    networks = {"hgn_1x": seasoned(HGN(2), 1), "hgn_half": seasoned(HGN(2), 2), "prn": seasoned(PRN(2, 4), 3)}
+    with torch.no_grad():  # untrained, they would propose nothing: lesions are rare, and they start from that
+        for name in ("hgn_1x", "hgn_half"):
+            networks[name].head.bias += 5
+        networks["prn"].classifier.bias += 5
+    return networks
 
 
 @pytest.fixture
