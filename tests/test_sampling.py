@@ -26,6 +26,15 @@ def test_probability_is_the_error_over_the_sum_of_errors(error):
     assert sampler.effective_size == pytest.approx(1 / (expected**2).sum(), rel=1e-5)
 
 
+def test_probabilities_sum_to_one_in_double_precision():
+    """Divided in float32, those of a large pool would be off in the seventh digit."""
+    sampler = SelectiveSampler(300_001)
+    sampler.update(np.random.default_rng(0).random(300_001, dtype=np.float32))
+    assert sampler.probabilities.dtype == np.float64
+    assert sampler.probabilities.sum() == pytest.approx(1, abs=1e-12)
+    assert sampler.probabilities[7] == pytest.approx(float(sampler.error[7]) / sampler.error.sum(dtype=np.float64), rel=1e-14)
+
+
 def test_the_first_epoch_is_uniform():
     sampler = SelectiveSampler(10)
     assert (sampler.probabilities == 0.1).all() and sampler.effective_size == pytest.approx(10)
