@@ -233,6 +233,14 @@ def test_two_separate_tops_of_equal_height_are_two_candidates(radius):
         assert np.hypot(*(centre - (row, column))) <= radius
 
 
+def test_two_tops_on_common_ground_are_two_candidates():
+    fused = discs((60, 70), (30, 20, 3), (30, 48, 3))
+    fused[28:33, 20:49] = np.maximum(fused[28:33, 20:49], FULL // 2)
+    found = hypotheses(fused, 0.1)
+    assert ndimage.label(fused)[1] == 1 and len(found.centres) == 2
+    assert sorted(found.centres[:, 1] > 34) == [False, True]
+
+
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
 def test_candidates_of_a_rough_map_are_apart_and_pass(seed):

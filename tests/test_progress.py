@@ -76,38 +76,44 @@ def test_threads_keep_the_order_of_the_items_and_work_at_once(two_threads):
     assert list(in_threads(square, [], "Squaring")) == []
 
 
+class Work:
+    """Takes its time, fails at one item, and keeps what was begun and what has ended."""
+
+    def __init__(self, bad=None, error=None):
+        self.bad, self.error, self.begun, self.ended = bad, error, [], []
+
+    def __call__(self, number):
+        self.begun.append(number)
+        try:
+            if number == self.bad:
+                raise self.error
+            time.sleep(0.02)
+            return number
+        finally:
+            self.ended.append(number)
+
+    def is_over(self):
+        """Whether nothing is under way, nothing follows, and most was never begun."""
+        begun, ended = list(self.begun), list(self.ended)
+        time.sleep(0.1)
+        return sorted(begun) == sorted(ended) == sorted(self.begun) and len(begun) < 100
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_in_a_thread_reaches_the_caller_and_the_rest_is_not_begun(two_threads, error):
-    begun, results = [], []
-
-    def work(number):
-        begun.append(number)
-        if number == 2:
-            raise error
-        time.sleep(0.02)
-        return number
-
+    work, results = Work(bad=2, error=error), []
     with pytest.raises(error):
         for result in in_threads(work, range(1000), "Working"):
             results.append(result)
-    after = len(begun)
-    time.sleep(0.1)
-    assert results == [0, 1] and len(begun) == after < 100  # nothing is under way any more
+    assert results == [0, 1] and work.is_over()
 
 
 def test_who_stops_listening_stops_the_threads(two_threads):
-    begun = []
-
-    def work(number):
-        begun.append(number)
-        time.sleep(0.02)
-
+    work = Work()
     results = in_threads(work, range(1000), "Working")
-    next(results)
+    assert next(results) == 0
     results.close()
-    after = len(begun)
-    time.sleep(0.1)
-    assert len(begun) == after < 100
+    assert work.is_over()
 
 
 def test_threads_have_a_bar(monkeypatch, capfd):
