@@ -19,8 +19,8 @@ from maa import evaluation
 from maa.idrid import Dataset
 from maa.inference import FULL, fuse, log_odds, to_map
 from maa.progress import track
-from maa.records import environment, write_json
-from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight
+from maa.records import write_json
+from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head
 from maa.study import Profile, Study
 from maa.system import Settings
 from maa.training import Refinement
@@ -83,13 +83,15 @@ def ablate(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     """
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
-    validation = Validation(study, {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)})
+    validation = Validation(study, seed)
     variants = {variant for question in QUESTIONS.values() for variant in question.values()}
     runs = {refinement: study.prn(refinement, seed) for refinement in sorted(variants, key=repr)}
     networks = {refinement: run.model for refinement, run in runs.items()}
 
-    second = validation.second_stage(networks, lambda index: validation.maps(index)["fused"], Settings().hypothesis)
-    scores = validation.score(second, "Scoring variants")
+    def variants_of(index):
+        return validation.second_stage(index, validation.maps(index)["fused"], networks, Settings().hypothesis)
+
+    scores = validation.score(variants_of, "Scoring variants")
     questions = {}
     for question, answers in QUESTIONS.items():
         chosen = {name: scores[r, best_weight(scores, r)] for name, r in answers.items()}
@@ -99,27 +101,19 @@ def ablate(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
             questions[question][name] |= {"by_weight": curve, "seconds": runs[refinement].record["seconds"]}
 
     questions["fusion"] = _compared(_fusions(validation))
-    plain = {"network": networks[_PLAIN]}
-    at = {
-        threshold: validation.score(
-            validation.second_stage(plain, lambda index: validation.maps(index)["fused"], threshold),
-            f"Scoring hypotheses above {threshold:g}",
-        )
-        for threshold in THRESHOLDS
-    }
+
+    def thresholds_of(index):
+        fused, plain = validation.maps(index)["fused"], networks[_PLAIN]
+        for threshold in THRESHOLDS:
+            for (row, weight), map_ in validation.second_stage(index, fused, {threshold: plain}, threshold):
+                if row == threshold:  # and not the control
+                    yield (row, weight), map_
+
+    found = validation.score(thresholds_of, "Scoring thresholds")
     questions["hypothesis threshold"] = _compared(
-        {f"{threshold:g}": found["network", best_weight(found, "network")] for threshold, found in at.items()}
+        {f"{threshold:g}": found[threshold, best_weight(found, threshold)] for threshold in THRESHOLDS}
     )
-    results = {
-        "profile": asdict(profile),
-        "seed": seed,
-        "split": "validation",
-        "data": dataset.fingerprint,
-        "photographs": validation.names,
-        "environment": environment(),
-        "seconds": time.perf_counter() - started,
-        "questions": questions,
-    }
+    results = {**head(study, validation, seed, started), "questions": questions}
     write_json(Path(out) / "ablations.json", results)
     return results
 
@@ -154,7 +148,7 @@ def _fusions(validation: Validation) -> dict[str, evaluation.PixelScores]:
         if learned:
             *weights, intercept = learned[index]
             fused["learned"] = to_map(1 / (1 + np.exp(-np.tensordot(weights, logits, 1) - intercept)))
-        return fused
+        return fused.items()
 
     return validation.score(make, "Scoring fusions")
 

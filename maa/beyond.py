@@ -7,7 +7,6 @@ the unlabelled ground of diseased photographs, haemorrhages included.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from maa import evaluation
 from maa.idrid import Dataset
 from maa.inference import FULL, dense_map, double, log_odds, to_map
 from maa.progress import track
-from maa.records import cache_folder, environment, fingerprint, write_json
-from maa.reproduce import REFINEMENTS, Validation, best_weight
+from maa.records import cache_folder, fingerprint, write_array, write_json
+from maa.reproduce import REFINEMENTS, Validation, best_weight, head
 from maa.study import Profile, Study, Trained
 from maa.system import Settings, field_of_view, photograph
 
@@ -57,22 +56,22 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     """
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
-    hgns = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
     plain = REFINEMENTS["prn_cross_entropy"]
     refinements = {"all_prn": plain, "all_prn_unlabelled": replace(plain, source="unlabelled")}
     prns = {row: study.prn(refinement, seed).model for row, refinement in refinements.items()}
     unet = study.unet(0.5, seed)
-    validation = Validation(study, hgns)
+    validation = Validation(study, seed)
     folder = _mapped(validation, unet)
 
-    def maps(index):
+    def every_map(index):
         first = validation.maps(index)
         found = np.load(folder / f"{validation.stacks[0].names[index]}.npy")
         mean = (log_odds(found / FULL) + log_odds(first["fused"] / FULL)) / 2
-        return first | {"unet_half": found, "all": to_map(1 / (1 + np.exp(-mean)))}
+        everything = to_map(1 / (1 + np.exp(-mean)))
+        yield from (first | {"unet_half": found, "all": everything}).items()
+        yield from validation.second_stage(index, everything, prns, Settings().hypothesis)
 
-    second = validation.second_stage(prns, lambda index: maps(index)["all"], Settings().hypothesis)
-    scores = validation.score(lambda index: maps(index) | second(index), "Scoring")
+    scores = validation.score(every_map, "Scoring")
     refined = {key: value for key, value in scores.items() if isinstance(key, tuple)}
     for row, name in (("control", "all_control"), *zip(prns, prns)):
         scores[name] = refined[row, best_weight(refined, row)]
@@ -91,13 +90,7 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
             },
         }
     results = {
-        "profile": asdict(profile),
-        "seed": seed,
-        "split": "validation",
-        "data": dataset.fingerprint,
-        "photographs": validation.names,
-        "environment": environment(),
-        "seconds": time.perf_counter() - started,
+        **head(study, validation, seed, started),
         "training_seconds": unet.record["seconds"],
         "rows": rows,
         "runs": {"unet_half": unet.record},
@@ -110,12 +103,9 @@ def _mapped(validation: Validation, run: Trained) -> Path:
     """The folder of the maps of the U-Net at 0.5x of the validation photographs, at native resolution, in the cache."""
     native, stack = validation.stacks
     folder = cache_folder() / f"maps-{fingerprint(validation.folder.name, run.path.parent.name)[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
     for index in track(list(validation.photographs), "Mapping with the U-Net"):
         path = folder / f"{native.names[index]}.npy"
         if not path.exists():
             map_ = dense_map(run.model, photograph(stack, index), field_of_view(stack, index), tile=TILE)
-            partial = folder / f".{os.getpid()}.npy"
-            np.save(partial, double(map_, tuple(native.shapes[index])))
-            os.replace(partial, path)
+            write_array(path, double(map_, tuple(native.shapes[index])))
     return folder

@@ -81,6 +81,15 @@ def write_json(path, content) -> None:
     os.replace(partial, path)
 
 
+def write_array(path, array: np.ndarray) -> None:
+    """Write an array (``.npy``) in one step: whole, or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.npy")
+    np.save(partial, array)
+    os.replace(partial, path)
+
+
 def _plain(value):
     """What JSON cannot hold, as what it can."""
     if dataclasses.is_dataclass(value):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from maa.patches import EX, FOV, HE, MA, SE, stack_photograph
 from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
-from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_array, write_json
 from maa.study import Profile, Study, Trained, phantoms
 from maa.system import FILES, ROWS, Settings, System, photograph
 from maa.training import Refinement, Schedule
@@ -149,14 +148,27 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
     scores, settings = Scores(), system.settings
-    if split == "validation" and system.prn:
-        settings = replace(settings, weight=_chosen_weight(system, records))
-        system = replace(system, settings=settings)
+    candidates = {weight: Scores() for weight in WEIGHTS} if system.prn and split == "validation" else {}
+    # While the weight is being chosen the candidates are scored below, once for all weights.
+    mapped = replace(system, prn=None) if candidates else system
     for record in track(records, f"Evaluating {split} photographs"):
         fundus = record.load(kinds=("MA",))
-        maps = system.maps(stack_photograph(fundus.image, fundus.fov, fundus.name))
+        about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
+        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
+        maps = mapped.maps(stacks)
         for row, map_ in maps.items():
-            scores.add(row, fundus.name, map_, fundus.ma, fundus.fov, fundus.diseased)
+            scores.add(row, map_=map_, **about)
+        if candidates:
+            base = system.base(maps)
+            found = system.hypotheses(base)
+            probabilities = score_hypotheses(system.prn, stacks, 0, found.centres)
+            for weight, refined in candidates.items():
+                refined.add("refined", map_=refine(base, found, probabilities, weight), **about)
+    if candidates:
+        by_weight = {("refined", weight): refined.pixels["refined"] for weight, refined in candidates.items()}
+        settings = replace(settings, weight=best_weight(by_weight, "refined"))
+        scores.pixels |= candidates[settings.weight].pixels
+        scores.lesions |= candidates[settings.weight].lesions
     thresholds = dict(settings.thresholds)
     if split == "validation":
         thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
@@ -171,24 +183,9 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     }
 
 
-def _chosen_weight(system: System, records) -> float:
-    """The weight of the refinement with the highest average precision on photographs."""
-    first_stage, scores = replace(system, prn=None), {}
-    for record in track([record for record in records if record.diseased], "Choosing the weight"):
-        fundus = record.load(kinds=("MA",))
-        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
-        base = system.base(first_stage.maps(stacks))
-        found = system.hypotheses(base)
-        opinion = score_hypotheses(system.prn, stacks, 0, found.centres)
-        for weight in WEIGHTS:
-            pixels = scores.setdefault(("refined", weight), evaluation.PixelScores())
-            pixels.add(fundus.name, refine(base, found, opinion, weight), fundus.ma, fundus.fov)
-    return best_weight(scores, "refined")
-
-
 FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
 
-#: The second stages: the control, in which a candidate is scored by the highest fused probability in it, and the networks.
+#: The second stages: the control, which scores a candidate by the fused probability at its centre, and the networks.
 SECOND_STAGE = ("control", *REFINEMENTS)
 
 
@@ -200,25 +197,23 @@ class Validation:
     Parameters
     ----------
     study : Study
-    first_stage : dict of str to Trained
-        The networks "hgn_1x" and "hgn_half".
+    seed : int
+        Of the networks, which are trained if they are not there.
     """
 
-    def __init__(self, study: Study, first_stage: Mapping[str, Trained]):
+    def __init__(self, study: Study, seed: int):
+        first_stage = study.hgn(1.0, seed), study.hgn(0.5, seed)
         self.stacks = study.validation
         self.photographs = np.flatnonzero(self.stacks[0].diseased)
         self.names = [self.stacks[0].names[index] for index in self.photographs]
-        system = System(first_stage["hgn_1x"].model, first_stage["hgn_half"].model, None)
-        key = fingerprint(study.dataset.fingerprint, [run.path.parent.name for run in first_stage.values()])
+        system = System(*(run.model for run in first_stage), None)
+        key = fingerprint(study.dataset.fingerprint, [run.path.parent.name for run in first_stage])
         self.folder = cache_folder() / f"maps-{key[:16]}"
-        self.folder.mkdir(parents=True, exist_ok=True)
         for index in track(list(self.photographs), "Mapping validation photographs"):
             if not all(self._file(index, row).exists() for row in ("hgn_1x", "hgn_half")):
                 for row, map_ in system.maps(self.stacks, index).items():
                     if row != "fused":
-                        partial = self.folder / f".{os.getpid()}.npy"
-                        np.save(partial, map_)
-                        os.replace(partial, self._file(index, row))
+                        write_array(self._file(index, row), map_)
 
     def _file(self, index, row):
         return self.folder / f"{self.stacks[0].names[index]}-{row}.npy"
@@ -233,28 +228,36 @@ class Validation:
         label = self.stacks[0].label(index)
         return {"name": self.stacks[0].names[index], "truth": (label & MA) > 0, "fov": (label & FOV) > 0}
 
-    def score(self, make: Callable[[int], Mapping[Hashable, np.ndarray]], description: str) -> dict:
-        """Pixel scores of every map that ``make(index)`` returns for a photograph, by its keys."""
+    def score(self, make: Callable[[int], Iterable[tuple[Hashable, np.ndarray]]], description: str) -> dict:
+        """Pixel scores of every map that ``make(index)`` gives of a photograph, in pairs of key and map."""
         scores = {}
         for index in track(list(self.photographs), description):
             about = self.about(index)
-            for key, map_ in make(index).items():
+            for key, map_ in make(index):
                 scores.setdefault(key, evaluation.PixelScores()).add(scores=map_, **about)
         return scores
 
-    def second_stage(
-        self, prns: Mapping[str, PRN], base: Callable[[int], np.ndarray], threshold: float, weights=WEIGHTS
-    ) -> Callable[[int], dict]:
-        """For `score`: the map of `base` refined by the control and by networks, by (row, weight)."""
+    def second_stage(self, index: int, base: np.ndarray, prns: Mapping[Hashable, PRN], threshold: float, weights=WEIGHTS):
+        """A map of a photograph refined by the control and by networks: pairs of (row, weight) and map, one at a time."""
+        found = hypotheses(base, threshold)
+        opinions = {"control": base[tuple(found.centres.T)] / FULL}
+        opinions |= {row: score_hypotheses(prn, self.stacks, index, found.centres) for row, prn in prns.items()}
+        for row, opinion in opinions.items():
+            for weight in weights:
+                yield (row, weight), refine(base, found, opinion, weight)
 
-        def make(index):
-            map_ = base(index)
-            found = hypotheses(map_, threshold)
-            opinions = {"control": map_[tuple(found.centres.T)] / FULL}
-            opinions |= {row: score_hypotheses(prn, self.stacks, index, found.centres) for row, prn in prns.items()}
-            return {(row, w): refine(map_, found, opinion, w) for row, opinion in opinions.items() for w in weights}
 
-        return make
+def head(study: Study, validation: Validation, seed: int, started: float) -> dict:
+    """What every results file says first: budget, seed, data, photographs, surroundings, and time since `started`."""
+    return {
+        "profile": asdict(study.profile),
+        "seed": seed,
+        "split": "validation",
+        "data": study.dataset.fingerprint,
+        "photographs": validation.names,
+        "environment": environment(),
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def best_weight(scores: Mapping, row: str) -> float:
@@ -293,11 +296,15 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     for seed in profile.seeds:
         runs = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
         runs |= {row: study.prn(refinement, seed) for row, refinement in REFINEMENTS.items()}
-        validation = Validation(study, {row: runs[row] for row in ("hgn_1x", "hgn_half")})
-        second = validation.second_stage(
-            {row: runs[row].model for row in REFINEMENTS}, lambda index: validation.maps(index)["fused"], settings.hypothesis
-        )
-        scores = validation.score(lambda index: validation.maps(index) | second(index), f"Scoring seed {seed}")
+        validation = Validation(study, seed)
+        networks = {row: runs[row].model for row in REFINEMENTS}
+
+        def every_map(index):
+            maps = validation.maps(index)
+            yield from maps.items()
+            yield from validation.second_stage(index, maps["fused"], networks, settings.hypothesis)
+
+        scores = validation.score(every_map, f"Scoring seed {seed}")
         refined = {key: value for key, value in scores.items() if key not in FIRST_STAGE}
         chosen = {row: best_weight(refined, row) for row in SECOND_STAGE}
         by_seed.append({row: scores[row] for row in FIRST_STAGE} | {row: scores[row, chosen[row]] for row in SECOND_STAGE})
@@ -316,15 +323,16 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     )
     _ship(trained[best], settings, out / "weights")
 
-    # Lesions are looked for in the maps of the best seed only: it takes a second a map.
-    validation = Validation(study, {row: trained[best][row] for row in ("hgn_1x", "hgn_half")})
+    # Lesions are looked for in the maps of the best seed only.
+    validation = Validation(study, profile.seeds[best])
     measured = Scores()
     measured.pixels = by_seed[best]
     networks = {row: trained[best][row].model for row in REFINEMENTS}
     findings = {}
     for index in track(list(validation.photographs), "Counting lesions"):
         maps = validation.maps(index)
-        second = validation.second_stage(networks, lambda _: maps["fused"], settings.hypothesis)(index)
+        tried = sorted(set(weights[best].values()))
+        second = dict(validation.second_stage(index, maps["fused"], networks, settings.hypothesis, tried))
         about = validation.about(index)
         for row in by_seed[best]:
             map_ = maps[row] if row in maps else second[row, weights[best][row]]
@@ -352,17 +360,11 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         froc = evaluation.bootstrap_froc(measured.lesions[row], samples=1000)
         values["froc"]["intervals"] = {point: asdict(interval) for point, interval in froc.items()}
     results = {
-        "profile": asdict(profile),
-        "seed": profile.seeds[best],
-        "split": "validation",
-        "data": dataset.fingerprint,
+        **head(study, validation, profile.seeds[best], started),
         "code": code_fingerprint(*sorted(path.stem for path in Path(__file__).parent.glob("*.py"))),
-        "photographs": validation.names,
         "settings": asdict(settings),
         "refinement_weights": weights[best],
         "refinement_weights_by_seed": weights,
-        "environment": environment(),
-        "seconds": time.perf_counter() - started,
         "training_seconds": sum(run.record["seconds"] for runs in trained for run in runs.values()),
         "rows": rows,
         "findings": {row: _summary(*found) for row, found in findings.items()},

@@ -85,7 +85,7 @@ def test_the_control_scores_a_candidate_by_its_own_peak():
     fused[10:15, 10:15], fused[12, 12] = 3000, 30000
     validation = object.__new__(module.Validation)
     validation.stacks = None
-    maps = validation.second_stage({}, lambda index: fused, threshold=0.01, weights=(0.0, 1.0))(0)
+    maps = dict(validation.second_stage(0, fused, {}, threshold=0.01, weights=(0.0, 1.0)))
     assert np.array_equal(maps["control", 0.0], fused)
     assert (maps["control", 1.0][10:15, 10:15] == 30000).all() and maps["control", 1.0].sum() == 25 * 30000
 
