@@ -253,7 +253,8 @@ def train(
 
     Writes the weights (NETWORK.safetensors) and beside them a record of the run (NETWORK.json):
     configuration, seed, fingerprints of data and code, versions, time, and the history of every measure.  Three
-    runs into one folder, one for each network, make a whole system.
+    runs into one folder, one for each network, make a whole system.  The second stage starts from the first, whose
+    networks of the same seed are trained before it where OUT/runs does not hold them.
 
     A run that was stopped goes on at its last checkpoint when the same command is given again, and one that
     is complete is not repeated; OUT/runs keeps both.
