@@ -1,49 +1,156 @@
-"""Beyond the paper: what a one-stage U-Net of today gives, and what the paper's second stage adds to it.
+"""Beyond the paper: what one-stage U-Nets of today give, and what the paper's second stage adds to them.
 
-The U-Net learns a label for every pixel, from diseased photographs and healthy ones, and of all four lesions
-(see `maa.unet`).  Its second stage is the refinement network of the paper's track, unchanged, and one that saw
-the unlabelled ground of diseased photographs, haemorrhages included.
+The U-Nets learn a label for every pixel, from diseased photographs and healthy ones, and of all four lesions (see
+`maa.unet`).  Their maps are averaged with those of the paper's first stage, and the refinement network, which here saw
+the unlabelled ground of diseased photographs, haemorrhages included, judges the candidates of the average.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from maa import evaluation
+from maa.errors import MaaError
 from maa.idrid import Dataset
-from maa.inference import FULL, dense_map, double, log_odds, to_map
-from maa.progress import track
+from maa.inference import FULL, dense_map, double, hypotheses, log_odds, refine, score_hypotheses, to_map
+from maa.patches import ImageStack
+from maa.prn import PRN
 from maa.records import cache_folder, fingerprint, write_array, write_json
-from maa.reproduce import REFINEMENTS, Validation, best_weight, head
+from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head
 from maa.study import Profile, Study, Trained
-from maa.system import Settings, field_of_view, photograph
+from maa.system import FILES, Settings, System, field_of_view, photograph
+from maa.unet import UNet
+from maa.weights import load_weights, save_weights
 
 NAMES = {
-    "unet_half": "U-Net 0.5x",
-    "all": "U-Net and HGNs, mean log-odds",
+    "hgn_1x_long": "HGN 1x, as many patches as the whole system",
+    "hgn_half_long": "HGN 0.5x, as many patches as the whole system",
+    "unet": "U-Net 0.5x",
+    "unet_mirrored": "U-Net 0.5x, mirrored four ways",
+    "unets": "two U-Nets 0.5x, mirrored four ways",
+    "all": "U-Nets and HGNs, mean log-odds",
     "all_control": "+ candidates, without a network",
     "all_prn": "+ PRN, cross-entropy only",
     "all_prn_unlabelled": "+ PRN, healthy patches from anywhere unlabelled",
 }
 
+#: The row that ships: see `Beyond`.
+LAST = "all_prn_unlabelled"
+
 #: Side of the tiles that a U-Net is run on.
 TILE = 512
 
+#: Seeds of the U-Nets that are averaged.
+MEMBERS = (0, 1)
+
+#: Where the weights of this track lie in a folder of weights.
+FOLDER = "beyond"
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """Both tracks: the paper's system, and what its first stage and U-Nets give together.
+
+    Attributes
+    ----------
+    paper : System
+        With both of its hypothesis generation networks.
+    unets : tuple of UNet
+        At 0.5x.
+    prn : PRN
+        The refinement network of this track.
+    settings : Settings
+        Of this track, chosen on validation; its thresholds include those of the paper's rows.
+    """
+
+    paper: System
+    unets: tuple[UNet, ...]
+    prn: PRN
+    settings: Settings
+
+    @classmethod
+    def load(cls, folder) -> Beyond:
+        """Read the paper's system from a folder of weights, and the rest from `FOLDER` in it.
+
+        Raises
+        ------
+        MaaError
+            When there is no U-Net, a network is missing, or a file is damaged.
+        """
+        own = Path(folder) / FOLDER
+        files = sorted(own.glob("unet-0.5x-*.safetensors"))
+        if not files:
+            raise MaaError(f"{own} holds no U-Net (unet-0.5x-*.safetensors): name another folder of weights.")
+        paper, settings = System.load(folder), System.read_settings(own)
+        settings = replace(settings, thresholds=paper.settings.thresholds | settings.thresholds)
+        unets = tuple(load_weights(file, "UNet")[0] for file in files)
+        return cls(paper, unets, load_weights(own / FILES["prn"], "PRN")[0], settings)
+
+    @property
+    def rows(self) -> set[str]:
+        """The keys of the maps that `maps` gives."""
+        return self.paper.rows | {"unets", "all", LAST}
+
+    def maps(self, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
+        """The paper's maps, then the mean of the U-Nets, that of all networks, and that refined; as `System.maps`."""
+        maps = self.paper.maps(stacks, index)
+        unets = mean_log_odds([mirrored_map(unet, stacks, index) for unet in self.unets])
+        everything = mean_log_odds([unets, maps["fused"]])
+        found = hypotheses(everything, self.settings.hypothesis)
+        scores = score_hypotheses(self.prn, stacks, index, found.centres)
+        return maps | {"unets": unets, "all": everything, LAST: refine(everything, found, scores, self.settings.weight)}
+
+
+def mean_log_odds(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """One map, uint16, whose log-odds are the mean of those of several; zero where all of them are."""
+    mean = sum(log_odds(map_.astype(np.float32) / FULL) for map_ in maps) / len(maps)
+    return to_map(1 / (1 + np.exp(-mean))) * np.any([map_ > 0 for map_ in maps], axis=0)
+
+
+def mirrored_map(unet: UNet, stacks: tuple[ImageStack, ImageStack], index: int, ways: int = 4) -> np.ndarray:
+    """A U-Net's map of a photograph at native resolution, the mean log-odds over its mirror images.
+
+    Parameters
+    ----------
+    unet : UNet
+        At 0.5x.
+    stacks : tuple of ImageStack
+        At 1x and at 0.5x.
+    index : int
+        Which photograph of the stacks.
+    ways : {1, 2, 4}
+        As it is; also upside down; also left and right.
+
+    Returns
+    -------
+    ndarray, shape (H, W), uint16
+    """
+    native, half = stacks
+    image, fov = photograph(half, index), field_of_view(half, index)
+    maps = []
+    for down, right in ((1, 1), (-1, 1), (1, -1), (-1, -1))[:ways]:
+        seen, inside = (np.ascontiguousarray(array[::down, ::right]) for array in (image, fov))
+        maps.append(dense_map(unet, seen, inside, tile=TILE)[::down, ::right])
+    return double(mean_log_odds(maps), tuple(native.shapes[index]))
+
 
 def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
-    """Train the U-Net and measure it, alone and with everything that the paper's track has.
+    """Train the U-Nets and measure them, alone and with everything that the paper's track has.
 
     Parameters
     ----------
     dataset : Dataset
     profile : Profile
     out : path-like
-        As in `maa.reproduce.reproduce`, whose runs are taken from there; writes ``beyond.json``.
+        As in `maa.reproduce.reproduce`, whose runs are taken from there; writes ``beyond.json``, and the weights of
+        `Beyond` into ``weights/beyond/``.
     seed : int
+        Of everything but the U-Nets, whose seeds are `MEMBERS`.
 
     Returns
     -------
@@ -57,55 +164,96 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
     plain = REFINEMENTS["prn_cross_entropy"]
-    refinements = {"all_prn": plain, "all_prn_unlabelled": replace(plain, source="unlabelled")}
-    prns = {row: study.prn(refinement, seed).model for row, refinement in refinements.items()}
-    unet = study.unet(0.5, seed)
+    refinements = {"all_prn": plain, LAST: replace(plain, source="unlabelled")}
+    runs = {row: study.prn(refinement, seed) for row, refinement in refinements.items()}
+    unets = [study.unet(0.5, member) for member in MEMBERS]
+    long = _long(study, seed)
     validation = Validation(study, seed)
-    folder = _mapped(validation, unet)
+    names = validation.stacks[0].names
+
+    def mapped(run: Trained, make, index):
+        """What make(index) gives, kept in the cache by network and photograph."""
+        key = fingerprint(study.dataset.fingerprint, run.path.parent.name, make.__name__)
+        path = cache_folder() / f"maps-{key[:16]}" / f"{names[index]}.npy"
+        if not path.exists():
+            write_array(path, make(run.model, index))
+        return np.load(path)
+
+    def once(unet, index):
+        return mirrored_map(unet, validation.stacks, index, ways=1)
+
+    def mirrored(unet, index):
+        return mirrored_map(unet, validation.stacks, index)
+
+    def alone(hgn, index):
+        return next(iter(System(hgn, None, None).maps(validation.stacks, index).values()))
+
+    def alone_half(hgn, index):
+        return next(iter(System(None, hgn, None).maps(validation.stacks, index).values()))
 
     def every_map(index):
         first = validation.maps(index)
-        found = np.load(folder / f"{validation.stacks[0].names[index]}.npy")
-        mean = (log_odds(found / FULL) + log_odds(first["fused"] / FULL)) / 2
-        everything = to_map(1 / (1 + np.exp(-mean)))
-        yield from (first | {"unet_half": found, "all": everything}).items()
+        yield from first.items()
+        yield "hgn_1x_long", mapped(long["hgn_1x_long"], alone, index)
+        yield "hgn_half_long", mapped(long["hgn_half_long"], alone_half, index)
+        yield "unet", mapped(unets[0], once, index)
+        each = [mapped(run, mirrored, index) for run in unets]
+        together = mean_log_odds(each)
+        everything = mean_log_odds([together, first["fused"]])
+        yield from {"unet_mirrored": each[0], "unets": together, "all": everything}.items()
+        prns = {row: run.model for row, run in runs.items()}
         yield from validation.second_stage(index, everything, prns, Settings().hypothesis)
 
-    scores = validation.score(every_map, "Scoring")
+    scores = validation.score(every_map, "Scoring the track beyond the paper")
     refined = {key: value for key, value in scores.items() if isinstance(key, tuple)}
-    for row, name in (("control", "all_control"), *zip(prns, prns)):
-        scores[name] = refined[row, best_weight(refined, row)]
-    rows = {}
+    weights = {row: best_weight(refined, row) for row in ("control", *runs)}
+    for row, name in (("control", "all_control"), *zip(runs, runs)):
+        scores[name] = refined[row, weights[row]]
+    rows, thresholds = {}, {}
     for row, name in NAMES.items():
         pooled = scores[row].pooled()
+        thresholds[row] = evaluation.best_f1_threshold(*pooled)
         rows[row] = {
             "name": name,
             "average_precision": asdict(evaluation.bootstrap_average_precision(scores[row], samples=1000)),
-            **evaluation.operating_point(*pooled, evaluation.best_f1_threshold(*pooled)),
+            **evaluation.operating_point(*pooled, thresholds[row]),
             "by_image": evaluation.average_precision_by_image(scores[row]),
             "gains": {
                 other: asdict(evaluation.paired_bootstrap(scores[row], scores[other], samples=1000))
-                for other in ("hgn_1x", "hgn_half", "fused", "unet_half")
+                for other in ("hgn_1x", "hgn_half", "fused", "unet")
                 if other != row
             },
         }
+    settings = Settings(weight=weights[LAST], thresholds={row: thresholds[row] for row in ("unets", "all", LAST)})
+    _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
+    trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
     results = {
         **head(study, validation, seed, started),
-        "training_seconds": unet.record["seconds"],
+        "settings": asdict(settings),
+        "weights_tried": list(WEIGHTS),
         "rows": rows,
-        "runs": {"unet_half": unet.record},
+        "runs": {name: run.record for name, run in trained.items()},
     }
     write_json(Path(out) / "beyond.json", results)
     return results
 
 
-def _mapped(validation: Validation, run: Trained) -> Path:
-    """The folder of the maps of the U-Net at 0.5x of the validation photographs, at native resolution, in the cache."""
-    native, stack = validation.stacks
-    folder = cache_folder() / f"maps-{fingerprint(validation.folder.name, run.path.parent.name)[:16]}"
-    for index in track(list(validation.photographs), "Mapping with the U-Net"):
-        path = folder / f"{native.names[index]}.npy"
-        if not path.exists():
-            map_ = dense_map(run.model, photograph(stack, index), field_of_view(stack, index), tile=TILE)
-            write_array(path, double(map_, tuple(native.shapes[index])))
-    return folder
+def _long(study: Study, seed: int) -> dict[str, Trained]:
+    """Each HGN trained on as many patches as all three networks of the paper's system together."""
+    profile = study.profile
+    # A patch of the refinement network is one at each of two scales.
+    patches = sum(s.steps * s.batch for s in (profile.hgn_1x, profile.hgn_half)) + 2 * profile.prn.steps * profile.prn.batch
+    schedules = {
+        name: replace(schedule, steps=round(patches / schedule.batch))
+        for name, schedule in (("hgn_1x", profile.hgn_1x), ("hgn_half", profile.hgn_half))
+    }
+    longer = Study(study.dataset, replace(profile, **schedules), study.folder)
+    return {"hgn_1x_long": longer.hgn(1.0, seed), "hgn_half_long": longer.hgn(0.5, seed)}
+
+
+def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Path) -> None:
+    """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
+    save_weights(prn.model, folder / FILES["prn"], half=True)
+    for member, run in zip(MEMBERS, unets):
+        save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True, scale=0.5)
+    System(None, None, None, settings).save_settings(folder)

@@ -290,8 +290,14 @@ def train(
 @app.command()
 def evaluate(
     split: Annotated[Split, typer.Option(help="validation: to choose.  test: once, at the end.")],
-    weights: WeightsOption,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.json", help="The results file to write.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="DIR", help="The folder of weights.  For the test split, by default the frozen ones that ship."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.json", help="The results file to write, by default the split's name here, test.json."),
+    ] = None,
     data: DataOption = None,
     healthy: Annotated[
         bool,
@@ -306,21 +312,28 @@ def evaluate(
     The measure is the average precision of the pooled pixels inside the field of view, at native resolution,
     with its interval over photographs; then F1, precision and recall at one threshold.  On the validation
     photographs the thresholds are chosen, and written into the folder of weights (settings.json); on the test
-    photographs they are taken from there as they are.
+    photographs they are taken from there as they are, and the rows of the track beyond the paper are measured
+    too, where the folder of weights has one.
 
     The results file holds much more: curves, the variants that the literature uses, FROC, calibration.
     """
     from dataclasses import replace
 
+    if weights is None and split is Split.validation:
+        raise MaaError("What is chosen on validation photographs is written into the folder of weights: name yours with --weights.")
+    from maa.segment import available_maps, default_weights
+
+    weights, out = weights or default_weights(), out or Path(f"{split.value}.json")
     dataset = _dataset(data)
     if not dataset.select(split.value, diseased=True):
         raise MaaError(f"{dataset.root} holds no {split.value} photographs with annotations: name a data folder that does.")
     if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
         raise MaaError(f"{out} cannot be written as a file: name the results file, for example results.json.")
     _writable_folder(out.parent)
+    from maa import beyond
     from maa.records import write_json
+    from maa.reproduce import NAMES
     from maa.reproduce import evaluate as measure
-    from maa.segment import available_maps
     from maa.system import FILES, Settings
 
     system = _system(weights)
@@ -332,7 +345,10 @@ def evaluate(
                 f"{weights} holds no thresholds chosen on validation photographs: run "
                 f"maa evaluate --split validation --weights {weights} first."
             )
-    results = measure(system, dataset, split.value, healthy)
+    if split is Split.test and (weights / beyond.FOLDER).is_dir():
+        results = measure(beyond.Beyond.load(weights), dataset, split.value, healthy, {**NAMES, **beyond.NAMES})
+    else:
+        results = measure(system, dataset, split.value, healthy)
     write_json(out, results)
     if split is Split.validation:
         replace(system, settings=Settings(**results["settings"])).save_settings(weights)
@@ -343,6 +359,8 @@ def evaluate(
         _say(f"{weights} holds no {' and no '.join(absent)}, so the rows that need it are left out.")
     chosen = "; thresholds written to the folder of weights" if split is Split.validation else ""
     _say(f"Took {_duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
+    if beyond.LAST in results["rows"]:
+        _say(f"AUC PR beyond the paper: {results['rows'][beyond.LAST]['average_precision']['value']:.4f}")
     value = results["rows"][rows[-1]]["average_precision"]["value"]
     name = "the full system" if not absent else f"{results['rows'][rows[-1]]['name']}, the last row that the weights allow"
     _say(f"AUC PR of {name}: {value:.4f}")
@@ -427,7 +445,8 @@ def reproduce(
 ) -> None:
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
-    With the profile "full", the ablations (ablations.json) and a U-Net beyond the paper (beyond.json) too.
+    With the profile "full", the ablations (ablations.json), U-Nets beyond the paper (beyond.json), both tracks as
+    their weights ship (frozen.json), and the experiment with lesions that nobody labelled (unlabelled.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder
     `weights` with the full system, which the other commands take as --weights.  A replication that was stopped
@@ -454,13 +473,22 @@ def reproduce(
     )
     if profile is ProfileName.full:
         from maa.ablations import ablate
-        from maa.beyond import beyond
+        from maa.beyond import NAMES, Beyond, beyond
+        from maa.records import write_json
+        from maa.reproduce import NAMES as PAPER_NAMES
+        from maa.reproduce import evaluate as measure
+        from maa.unlabelled import experiment
 
         ablate(dataset, PROFILES[profile.value], out)
         _say(f"Ablations: {out / 'ablations.json'}.")
         rows = beyond(dataset, PROFILES[profile.value], out)["rows"]
         best = max(rows.values(), key=lambda row: row["average_precision"]["value"])
         _say(f"Beyond the paper: {best['average_precision']['value']:.4f} ({best['name']}); {out / 'beyond.json'}.")
+        shipped = measure(Beyond.load(out / "weights"), dataset, "validation", False, {**PAPER_NAMES, **NAMES})
+        write_json(out / "frozen.json", shipped)
+        _say(f"Both tracks, as their weights ship: {out / 'frozen.json'}.")
+        experiment(out)
+        _say(f"Lesions without a label, on phantoms: {out / 'unlabelled.json'}.")
 
 
 @app.command()

@@ -12,12 +12,12 @@ def device() -> torch.device:
 
 
 def mixed_precision(on: torch.device):
-    """Autocast to bfloat16 where it pays: on a GPU, and on a CPU with matrix (AMX) instructions.
+    """Autocast to bfloat16 where it pays: on a GPU, and on a CPU that computes in bfloat16 itself.
 
-    On CPUs that only have bfloat16 vector instructions, the convolutions of this package ran at half
-    their float32 speed.
+    That is one with AMX or AVX512-BF16 instructions.  Elsewhere bfloat16 is emulated, and the convolutions of this
+    package ran at half their float32 speed; benchmarks/speed.py compares the two on the machine at hand.
     """
-    pays = on.type == "cuda" or torch.cpu._is_amx_tile_supported()
+    pays = on.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(on.type, torch.bfloat16, enabled=pays)
 
 

@@ -78,13 +78,15 @@ class Scores:
         self.pixels.setdefault(row, evaluation.PixelScores()).add(name, map_, truth, fov, diseased)
         self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).add(name, map_, truth, fov)
 
-    def table(self, thresholds: Mapping[str, float], baseline: str = "hgn_1x") -> dict:
+    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = NAMES, baseline: str = "hgn_1x") -> dict:
         """Every measure of every row.
 
         Parameters
         ----------
         thresholds : mapping of str to float
             The probability from which a pixel is called a microaneurysm, for each row.
+        names : mapping of str to str
+            What each row is called.
         baseline : str
             The row that the gains are over.
 
@@ -100,13 +102,14 @@ class Scores:
             precision, recall, _ = evaluation.precision_recall_curve(*pooled, max_points=200)
             froc = self.lesions[row].froc()
             rows[row] = {
-                "name": NAMES[row],
+                "name": names[row],
                 "average_precision": asdict(evaluation.bootstrap_average_precision(scores, samples=1000)),
                 **evaluation.operating_point(*pooled, thresholds[row]),
                 "by_image": evaluation.average_precision_by_image(scores),
                 "variants": evaluation.variants(scores),
                 "froc": {"score": froc.score, "sensitivity": froc.summary()},
                 "calibration_error": evaluation.expected_calibration_error(*pooled),
+                "calibration": {key: value.round(6) for key, value in evaluation.reliability(*pooled).items()},
                 "curve": {"precision": precision.round(4), "recall": recall.round(4)},
                 "paper": PAPER.get(row),
             }
@@ -116,19 +119,21 @@ class Scores:
         return rows
 
 
-def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True) -> dict:
+def evaluate(system, dataset: Dataset, split: str, healthy: bool = True, names: Mapping[str, str] = NAMES) -> dict:
     """Run a system on the photographs of a split, one at a time, and measure every row.
 
-    On the validation split the weight of the refinement and the thresholds are chosen, as `reproduce` chooses
-    them; on the test split they are taken as they are.
+    On the validation split the weight of the refinement and the thresholds of the paper's system are chosen, as
+    `reproduce` chooses them; on the test split everything is taken as it is.
 
     Parameters
     ----------
-    system : System
+    system : System or maa.beyond.Beyond
     dataset : Dataset
     split : {"validation", "test"}
     healthy : bool
         Whether healthy photographs are run too (they enter the variant that adds them, and the FROC).
+    names : mapping of str to str
+        What each row of the system is called.
 
     Returns
     -------
@@ -148,7 +153,8 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
     scores, settings = Scores(), system.settings
-    candidates = {weight: Scores() for weight in WEIGHTS} if system.prn and split == "validation" else {}
+    choosing = split == "validation" and isinstance(system, System)
+    candidates = {weight: Scores() for weight in WEIGHTS} if choosing and system.prn else {}
     # While the weight is being chosen the candidates are scored below, once for all weights.
     mapped = replace(system, prn=None) if candidates else system
     for record in track(records, f"Evaluating {split} photographs"):
@@ -170,7 +176,7 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
         scores.pixels |= candidates[settings.weight].pixels
         scores.lesions |= candidates[settings.weight].lesions
     thresholds = dict(settings.thresholds)
-    if split == "validation":
+    if choosing:
         thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
     return {
         "split": split,
@@ -179,7 +185,7 @@ def evaluate(system: System, dataset: Dataset, split: str, healthy: bool = True)
         "settings": asdict(replace(settings, thresholds=thresholds)),
         "environment": environment(),
         "seconds": time.perf_counter() - started,
-        "rows": scores.table(thresholds),
+        "rows": scores.table(thresholds, names),
     }
 
 
@@ -446,7 +452,7 @@ def published(name: str, file: str = "results") -> dict | None:
     ----------
     name : str
         A folder of ``results``: what `reproduce` or `transfer` wrote there.
-    file : {"results", "ablations", "beyond"}
+    file : {"results", "ablations", "beyond", "frozen", "unlabelled"}
         Which of its files.
 
     Returns

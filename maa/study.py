@@ -257,7 +257,8 @@ class Study:
         }
         folder = self.folder / f"{name}-{fingerprint(identity)[:16]}"
         weights, about = folder / "weights.safetensors", folder / "run.json"
-        if not about.exists():  # written last: where it is, the run is whole
+        # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
+        if not (about.exists() and weights.exists()):
             model, history = fit(task(), schedule, folder, description=f"Training {name}")
             save_weights(model, weights, **{key: config[key] for key in ("scale",) if key in config})
             write_json(

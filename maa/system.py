@@ -83,21 +83,30 @@ class System:
                 f"{folder} holds no {FILES['hgn_1x']} and no {FILES['hgn_half']}: "
                 "train them with `maa train hgn-1x` and `maa train hgn-0.5x`, or name another folder."
             )
-        settings = Settings()
-        if (folder / SETTINGS).exists():
-            try:
-                settings = Settings(**json.loads((folder / SETTINGS).read_text()))
-            except (json.JSONDecodeError, TypeError):
-                raise MaaError(
-                    f"{folder / SETTINGS} is damaged: write it anew with `maa evaluate --split validation`."
-                ) from None
-        return cls(**networks, settings=settings)
+        return cls(**networks, settings=cls.read_settings(folder))
 
     @property
     def rows(self) -> set[str]:
         """The keys of `ROWS` that `maps` gives."""
         rows = {name for name in ("hgn_1x", "hgn_half") if getattr(self, name) is not None}
         return rows | ({"fused"} if len(rows) == 2 else set()) | ({"refined"} if self.prn is not None else set())
+
+    @staticmethod
+    def read_settings(folder) -> Settings:
+        """The settings beside the weights; the defaults where there are none.
+
+        Raises
+        ------
+        MaaError
+            When the file is damaged.
+        """
+        path = Path(folder) / SETTINGS
+        if not path.exists():
+            return Settings()
+        try:
+            return Settings(**json.loads(path.read_text()))
+        except (json.JSONDecodeError, TypeError):
+            raise MaaError(f"{path} is damaged: write it anew with `maa evaluate --split validation`.") from None
 
     def save_settings(self, folder) -> None:
         """Write the settings beside the weights."""

@@ -19,7 +19,7 @@ from maa.unet import UNet
 _ARCHITECTURES = {"HGN": HGN, "PRN": PRN, "UNet": UNet}
 
 
-def save_weights(model: nn.Module, path, **about) -> None:
+def save_weights(model: nn.Module, path, half: bool = False, **about) -> None:
     """Write a model's weights, with what is needed to build it again.
 
     Parameters
@@ -27,17 +27,21 @@ def save_weights(model: nn.Module, path, **about) -> None:
     model : HGN, PRN or UNet
     path : path-like
         A ``.safetensors`` file; replaced in one step, so a half-written one is never left behind.
+    half : bool
+        Keep numbers in float16: half the size, for weights that are only run and never trained on.
     **about
         Further facts to keep in the file's header (anything JSON can hold), for example ``scale=0.5``.
 
     Notes
     -----
-    Weights are kept in float32 and in the default memory layout, so the file does not depend on the machine.
+    Weights are kept in the default memory layout, so the file does not depend on the machine.
     """
     path = Path(path)
     arguments = {name: getattr(model, name) for name in _ARGUMENTS[type(model)]}
     about = {"architecture": type(model).__name__, "arguments": arguments, **about}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(save(tensors, metadata={"maa": json.dumps(about)}))

@@ -444,6 +444,18 @@ def test_evaluate_needs_photographs_of_the_split(copy, weights, tmp_path):
     assert not (tmp_path / "r.json").exists()
 
 
+def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(retinas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, printed, err = run("evaluate", "--data", retinas, "--split", "test", "--no-healthy")
+    assert status == 0 and err == ""
+    rows = json.loads((tmp_path / "test.json").read_text())["rows"]
+    assert list(rows) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
+    final = rows["all_prn_unlabelled"]["average_precision"]["value"]
+    assert f"AUC PR beyond the paper: {final:.4f}" in printed.splitlines()
+    status, printed, err = run("evaluate", "--data", retinas, "--split", "validation")
+    assert status != 0 and "--weights" in err and not (tmp_path / "validation.json").exists()
+
+
 def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, tiny_budget):
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "lesson", "--out", out)

@@ -294,3 +294,12 @@ def test_the_chapters_study_takes_idrid_where_it_is_and_phantoms_where_not(monke
 def test_profiles_are_found_by_their_names():
     assert PROFILES["quick"] is QUICK and PROFILES["lesson"] is LESSON and PROFILES["full"] is FULL
     assert QUICK.images is FULL.images is None  # the whole of IDRiD
+
+
+def test_a_record_without_its_weights_is_trained_anew(dataset, tmp_path):
+    first = Study(dataset, TINY, tmp_path).hgn(0.5)
+    kept = {name: value.clone() for name, value in first.model.state_dict().items()}
+    first.path.unlink()  # a checkout has the records of the runs and not their weights
+    again = Study(dataset, TINY, tmp_path).hgn(0.5)
+    assert again.path.exists() and again.path == first.path
+    assert all(torch.equal(value, kept[name]) for name, value in again.model.state_dict().items())

@@ -38,6 +38,18 @@ def test_hgn_comes_back_bit_for_bit(hgn, tmp_path):
         assert torch.equal(model(patches), hgn.eval()(patches))
 
 
+def test_half_takes_half_the_room_and_reads_as_the_nearest_float16(hgn, tmp_path):
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_weights(hgn, whole)
+    save_weights(hgn, half, half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    model, _ = load_weights(half, "HGN")
+    for name, value in model.state_dict().items():
+        known = hgn.state_dict()[name]
+        assert value.dtype == known.dtype
+        assert torch.equal(value, known.half().to(known.dtype) if known.is_floating_point() else known)
+
+
 @pytest.mark.parametrize("depth, patch", [(6, 29), (10, 61)])
 def test_hgn_comes_back_with_its_depth(seasoned, tmp_path, depth, patch):
     torch.manual_seed(0)
