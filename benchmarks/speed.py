@@ -19,7 +19,7 @@ from rich.table import Table
 
 from maa.hardware import device, mixed_precision
 from maa.hgn import HGN
-from maa.patches import gather_scales, stack_photograph
+from maa.patches import MARGIN, gather_scales, stack_photograph
 from maa.training import augment
 
 BATCH, WIDTH, REPEATS = 128, 16, 5
@@ -101,7 +101,7 @@ def main() -> None:
     where = np.stack([np.zeros(4096, int), rng.integers(2848, size=4096), rng.integers(4288, size=4096)], axis=1)
 
     def in_a_loop():
-        padded, half = stacks[0].image(0), 64 - 22
+        padded, half = stacks[0].image(0), MARGIN - 22
         return np.stack([padded[r + half : r + half + 45, c + half : c + half + 45] for _, r, c in where])
 
     assert np.array_equal(stacks[0].gather(where, 45), in_a_loop())

@@ -1,15 +1,14 @@
-"""The ablations on real photographs: what each choice of the second stage, and of the fusion, is worth.
+"""The ablations on real photographs: what each choice of the two stages, and of the fusion, is worth.
 
-Each variant of the refinement network differs in one thing from a reference, is trained with the same budget and
-seed, and is measured as the rows of the main table are.  Nothing here is chosen from: the settings of the system that
-ships are those of `maa.reproduce`.
+Each variant differs in one thing from a reference, is trained with the same budget and seed, and is measured as the rows
+of the main table are.  Nothing here is chosen from: the settings of the system that ships are those of `maa.reproduce`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from maa.idrid import Dataset
 from maa.inference import FULL, fuse, log_odds, to_map
 from maa.progress import track
 from maa.records import write_json
-from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head
-from maa.study import Profile, Study
+from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
+from maa.study import Profile, Study, Trained, add_metrics
 from maa.system import Settings
 from maa.training import Refinement
 
@@ -29,7 +28,7 @@ _PLAIN = REFINEMENTS["prn_cross_entropy"]
 _TRIPLET = REFINEMENTS["prn_triplet"]
 _SAMPLED = REFINEMENTS["prn_sampling"]
 
-#: By question: the variants, the first of them the reference.
+#: By question about the second stage: the variants, the first of them the reference.
 QUESTIONS: dict[str, dict[str, Refinement]] = {
     "source of the healthy patches": {
         "healthy patients": _PLAIN,
@@ -38,13 +37,14 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
     },
     "start of the towers": {"the HGNs' trunks": _PLAIN, "random": replace(_PLAIN, warm=False)},
     "rims of lesions": {"shown": _PLAIN, "not shown": replace(_PLAIN, rim=False)},
+    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
+    "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
     "scales of the patch": {
         "both": _PLAIN,
         "1x": replace(_PLAIN, scales="1x"),
         "0.5x": replace(_PLAIN, scales="0.5x"),
     },
-    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
-    "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
+    "side of the patch": {"45": _PLAIN, "29": replace(_PLAIN, depth=6), "61": replace(_PLAIN, depth=10)},
     "mining": {
         "semi-hard": _TRIPLET,
         "batch-hard": replace(_TRIPLET, mining="batch-hard"),
@@ -55,27 +55,42 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
     "embedding size": {"64": _TRIPLET, "16": replace(_TRIPLET, embedding_size=16)},
 }
 
+#: The questions that the book's answer hangs on: asked with every seed of the profile.
+DECISIVE = tuple(QUESTIONS)[:5]
+
+#: Healthy patches that selective sampling chooses from; the first number is the profile's, and the reference.
+SMALL_POOL = 50_000
+
+#: By question about the first stage: what is told to `maa.study.Study.hgn`, the first of them the reference.
+FIRST_STAGE: dict[str, dict[str, dict]] = {
+    "side of the HGNs' patch": {"45": {}, "29": {"depth": 6}, "61": {"depth": 10}},
+    "source of the HGNs' healthy patches": {
+        "healthy patients": {},
+        "far from lesions": {"source": "far from lesions"},
+        "anywhere unlabelled": {"source": "unlabelled"},
+    },
+}
+
 #: Hypothesis thresholds to try.
 THRESHOLDS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
-def ablate(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
+def ablate(dataset: Dataset, profile: Profile, out) -> dict:
     """Measure every variant on the validation photographs.
 
     Parameters
     ----------
     dataset : Dataset
     profile : Profile
+        Its first seed answers every question, the others those that are `DECISIVE`.
     out : path-like
         As in `maa.reproduce.reproduce`, whose runs are taken from there; writes ``ablations.json``.
-    seed : int
-        Of every run.
 
     Returns
     -------
     dict
-        By question, the variants: average precision with its interval, every weight tried, and the difference to the
-        reference with a paired interval over images.
+        By question, the variants: average precision with its interval, that of every seed, every weight tried, and
+        the difference to the reference with a paired interval over images (and seeds, where there are several).
 
     Notes
     -----
@@ -83,51 +98,104 @@ def ablate(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     """
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
-    validation = Validation(study, seed)
-    variants = {variant for question in QUESTIONS.values() for variant in question.values()}
-    runs = {refinement: study.prn(refinement, seed) for refinement in sorted(variants, key=repr)}
-    networks = {refinement: run.model for refinement, run in runs.items()}
-
-    def variants_of(index):
-        return validation.second_stage(index, validation.maps(index)["fused"], networks, Settings().hypothesis)
-
-    scores = validation.score(variants_of, "Scoring variants")
+    small = Study(dataset, replace(profile, prn_pool=SMALL_POOL), Path(out) / "runs")
+    pools = f"{profile.prn_pool:,}", f"{SMALL_POOL:,}"
     questions = {}
-    for question, answers in QUESTIONS.items():
-        chosen = {name: scores[r, best_weight(scores, r)] for name, r in answers.items()}
-        questions[question] = _compared(chosen)
-        for name, refinement in answers.items():
-            curve = {str(w): evaluation.average_precision(*scores[refinement, w].pooled()) for w in WEIGHTS}
-            questions[question][name] |= {"by_weight": curve, "seconds": runs[refinement].record["seconds"]}
+    for seed in profile.seeds:
+        asked, runs = {question: QUESTIONS[question] for question in DECISIVE}, {}
+        if seed == profile.seeds[0]:
+            asked = {**QUESTIONS, "pool of the sampling": {pools[0]: _SAMPLED, pools[1]: "small"}}
+            runs["small"] = small.prn(_SAMPLED, seed)
+        variants = {variant for answers in asked.values() for variant in answers.values()} - runs.keys()
+        runs |= {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
+        validation = Validation(study, seed)
+        measured = _second_stage(validation, runs)
+        for question, answers in asked.items():
+            for name, variant in answers.items():
+                questions.setdefault(question, {}).setdefault(name, []).append(measured[variant])
 
-    questions["fusion"] = _compared(_fusions(validation))
-
-    def thresholds_of(index):
-        fused, plain = validation.maps(index)["fused"], networks[_PLAIN]
-        for threshold in THRESHOLDS:
-            for (row, weight), map_ in validation.second_stage(index, fused, {threshold: plain}, threshold):
-                if row == threshold:  # and not the control
-                    yield (row, weight), map_
-
-    found = validation.score(thresholds_of, "Scoring thresholds")
-    questions["hypothesis threshold"] = _compared(
-        {f"{threshold:g}": found[threshold, best_weight(found, threshold)] for threshold in THRESHOLDS}
-    )
-    results = {**head(study, validation, seed, started), "questions": questions}
+    results = {question: _compared(answers) for question, answers in questions.items()}
+    validation = Validation(study, profile.seeds[0])
+    for question, answers in FIRST_STAGE.items():
+        results |= _first_stage(study, validation, profile.seeds[0], question, answers)
+    results["fusion"] = _compared({name: [_Measured(scores)] for name, scores in _fusions(validation).items()})
+    results["hypothesis threshold"] = _compared(_thresholds(validation, study.prn(_PLAIN, profile.seeds[0])))
+    results = {**head(study, validation, profile.seeds[0], started), "seeds": list(profile.seeds), "questions": results}
     write_json(Path(out) / "ablations.json", results)
     return results
 
 
-def _compared(chosen: Mapping[str, evaluation.PixelScores]) -> dict:
-    """Each variant's average precision, and its difference to the first."""
-    reference = next(iter(chosen.values()))
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Scores of one run of a variant, at its best weight, and what is worth telling of the run."""
+
+    scores: evaluation.PixelScores
+    about: dict = field(default_factory=dict)
+
+
+def _second_stage(validation: Validation, runs: Mapping[Hashable, Trained]) -> dict[Hashable, _Measured]:
+    """Every refinement network, each at the weight that is best for it."""
+    networks = {variant: run.model for variant, run in runs.items()}
+
+    def refined(index):
+        return validation.second_stage(index, validation.maps(index)["fused"], networks, Settings().hypothesis)
+
+    scores, measured = validation.score(refined, "Scoring variants"), {}
+    for variant, run in runs.items():
+        by_weight = {str(weight): evaluation.average_precision(*scores[variant, weight].pooled()) for weight in WEIGHTS}
+        weight = best_weight(scores, variant)
+        chosen = scores[variant, weight]
+        add_metrics(run, **measures(chosen), weight=weight)
+        measured[variant] = _Measured(chosen, {"by_weight": by_weight, "seconds": run.record["seconds"]})
+    return measured
+
+
+def _first_stage(study: Study, validation: Validation, seed: int, question: str, answers: Mapping[str, dict]) -> dict:
+    """The answers to a question about the first stage: of each scale alone, and of their fusion."""
+    runs = {name: [study.hgn(scale, seed, **told) for scale in (1.0, 0.5)] for name, told in answers.items()}
+
+    def maps(index):
+        for name, pair in runs.items():
+            fine, half = (validation.alone(run, index) for run in pair)
+            yield from {(name, "HGN 1x"): fine, (name, "HGN 0.5x"): half, (name, "fused"): fuse([fine, half])}.items()
+
+    scores = validation.score(maps, f"Scoring the first stage: {question}")
+    for name, pair in runs.items():
+        for run, row in zip(pair, ("HGN 1x", "HGN 0.5x")):
+            add_metrics(run, **measures(scores[name, row]))
     return {
-        name: {
-            "average_precision": asdict(evaluation.bootstrap_average_precision(scores, samples=1000)),
-            "difference": asdict(evaluation.paired_bootstrap(scores, reference, samples=1000).difference),
-        }
-        for name, scores in chosen.items()
+        f"{question}, {row}": _compared({name: [_Measured(scores[name, row])] for name in answers})
+        for row in ("HGN 1x", "HGN 0.5x", "fused")
     }
+
+
+def _thresholds(validation: Validation, run: Trained) -> dict[str, list[_Measured]]:
+    """The refinement by a network of what passes each of the hypothesis thresholds."""
+
+    def refined(index):
+        fused = validation.maps(index)["fused"]
+        for threshold in THRESHOLDS:
+            for (row, weight), map_ in validation.second_stage(index, fused, {threshold: run.model}, threshold):
+                if row == threshold:  # and not the control
+                    yield (row, weight), map_
+
+    found = validation.score(refined, "Scoring thresholds")
+    return {f"{threshold:g}": [_Measured(found[threshold, best_weight(found, threshold)])] for threshold in THRESHOLDS}
+
+
+def _compared(answers: Mapping[str, Sequence[_Measured]]) -> dict:
+    """Each variant's average precision, and its difference to the first variant, of as many seeds as there are."""
+    reference = [measured.scores for measured in next(iter(answers.values()))]
+    compared = {}
+    for name, measured in answers.items():
+        runs = [run.scores for run in measured]
+        compared[name] = {
+            "average_precision": asdict(evaluation.bootstrap_average_precision(runs, samples=1000)),
+            "difference": asdict(evaluation.paired_bootstrap(runs, reference, samples=1000).difference),
+            "seeds": [evaluation.average_precision(*run.pooled()) for run in runs],
+            **measured[0].about,
+        }
+    return compared
 
 
 def _fusions(validation: Validation) -> dict[str, evaluation.PixelScores]:

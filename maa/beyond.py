@@ -20,9 +20,9 @@ from maa.idrid import Dataset
 from maa.inference import FULL, dense_map, double, hypotheses, log_odds, refine, score_hypotheses, to_map
 from maa.patches import ImageStack
 from maa.prn import PRN
-from maa.records import cache_folder, fingerprint, write_array, write_json
-from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head
-from maa.study import Profile, Study, Trained
+from maa.records import write_json
+from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
+from maa.study import Profile, Study, Trained, add_metrics
 from maa.system import FILES, Settings, System, field_of_view, photograph
 from maa.unet import UNet
 from maa.weights import load_weights, save_weights
@@ -169,35 +169,20 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     unets = [study.unet(0.5, member) for member in MEMBERS]
     long = _long(study, seed)
     validation = Validation(study, seed)
-    names = validation.stacks[0].names
 
-    def mapped(run: Trained, make, index):
-        """What make(index) gives, kept in the cache by network and photograph."""
-        key = fingerprint(study.dataset.fingerprint, run.path.parent.name, make.__name__)
-        path = cache_folder() / f"maps-{key[:16]}" / f"{names[index]}.npy"
-        if not path.exists():
-            write_array(path, make(run.model, index))
-        return np.load(path)
+    def once(run, index):
+        return validation.kept(run, "once", index, lambda: mirrored_map(run.model, validation.stacks, index, ways=1))
 
-    def once(unet, index):
-        return mirrored_map(unet, validation.stacks, index, ways=1)
-
-    def mirrored(unet, index):
-        return mirrored_map(unet, validation.stacks, index)
-
-    def alone(hgn, index):
-        return next(iter(System(hgn, None, None).maps(validation.stacks, index).values()))
-
-    def alone_half(hgn, index):
-        return next(iter(System(None, hgn, None).maps(validation.stacks, index).values()))
+    def mirrored(run, index):
+        return validation.kept(run, "mirrored", index, lambda: mirrored_map(run.model, validation.stacks, index))
 
     def every_map(index):
         first = validation.maps(index)
         yield from first.items()
-        yield "hgn_1x_long", mapped(long["hgn_1x_long"], alone, index)
-        yield "hgn_half_long", mapped(long["hgn_half_long"], alone_half, index)
-        yield "unet", mapped(unets[0], once, index)
-        each = [mapped(run, mirrored, index) for run in unets]
+        for row, run in long.items():
+            yield row, validation.alone(run, index)
+        yield "unet", once(unets[0], index)
+        each = [mirrored(run, index) for run in unets]
         together = mean_log_odds(each)
         everything = mean_log_odds([together, first["fused"]])
         yield from {"unet_mirrored": each[0], "unets": together, "all": everything}.items()
@@ -224,6 +209,8 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
                 if other != row
             },
         }
+    for row, run in {"unet": unets[0], **long}.items():
+        add_metrics(run, **measures(scores[row]))
     settings = Settings(weight=weights[LAST], thresholds={row: thresholds[row] for row in ("unets", "all", LAST)})
     _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
     trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}

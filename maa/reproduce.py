@@ -24,7 +24,7 @@ from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
 from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_array, write_json
-from maa.study import Profile, Study, Trained, phantoms
+from maa.study import Profile, Study, Trained, add_metrics, phantoms
 from maa.system import FILES, ROWS, Settings, System, photograph
 from maa.training import Refinement, Schedule
 
@@ -208,25 +208,30 @@ class Validation:
     """
 
     def __init__(self, study: Study, seed: int):
-        first_stage = study.hgn(1.0, seed), study.hgn(0.5, seed)
-        self.stacks = study.validation
+        self.first_stage = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
+        self.stacks, self.data = study.validation, study.dataset.fingerprint
         self.photographs = np.flatnonzero(self.stacks[0].diseased)
         self.names = [self.stacks[0].names[index] for index in self.photographs]
-        system = System(*(run.model for run in first_stage), None)
-        key = fingerprint(study.dataset.fingerprint, [run.path.parent.name for run in first_stage])
-        self.folder = cache_folder() / f"maps-{key[:16]}"
         for index in track(list(self.photographs), "Mapping validation photographs"):
-            if not all(self._file(index, row).exists() for row in ("hgn_1x", "hgn_half")):
-                for row, map_ in system.maps(self.stacks, index).items():
-                    if row != "fused":
-                        write_array(self._file(index, row), map_)
+            for run in self.first_stage.values():
+                self.alone(run, index)
 
-    def _file(self, index, row):
-        return self.folder / f"{self.stacks[0].names[index]}-{row}.npy"
+    def kept(self, run: Trained, what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
+        key = fingerprint(self.data, run.path.parent.name, what)
+        path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
+        if not path.exists():
+            write_array(path, make())
+        return np.load(path)
+
+    def alone(self, run: Trained, index: int) -> np.ndarray:
+        """The map that a hypothesis generation network of either scale gives without the other."""
+        pair = (run.model, None) if run.record["config"]["scale"] == 1 else (None, run.model)
+        return self.kept(run, "alone", index, lambda: next(iter(System(*pair, None).maps(self.stacks, index).values())))
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
         """The maps of the first stage, by row."""
-        maps = {row: np.load(self._file(index, row)) for row in ("hgn_1x", "hgn_half")}
+        maps = {row: self.alone(run, index) for row, run in self.first_stage.items()}
         return maps | {"fused": fuse(list(maps.values()))}
 
     def about(self, index: int) -> dict:
@@ -264,6 +269,13 @@ def head(study: Study, validation: Validation, seed: int, started: float) -> dic
         "environment": environment(),
         "seconds": time.perf_counter() - started,
     }
+
+
+def measures(scores: evaluation.PixelScores) -> dict:
+    """What the record of a run says of its model: average precision, and the operating point with the best F1."""
+    pooled = scores.pooled()
+    threshold = evaluation.best_f1_threshold(*pooled)
+    return {"average_precision": evaluation.average_precision(*pooled), **evaluation.operating_point(*pooled, threshold)}
 
 
 def best_weight(scores: Mapping, row: str) -> float:
@@ -316,6 +328,8 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         by_seed.append({row: scores[row] for row in FIRST_STAGE} | {row: scores[row, chosen[row]] for row in SECOND_STAGE})
         weights.append(chosen)
         trained.append(runs)
+        for row, run in runs.items():
+            add_metrics(run, **measures(by_seed[-1][row]), **({"weight": chosen[row]} if row in chosen else {}))
 
     def precision(seed, row):
         return evaluation.average_precision(*by_seed[seed][row].pooled())

@@ -275,6 +275,12 @@ class Study:
         return Trained(load_weights(weights)[0].to(device()), pd.DataFrame(record["history"]), record, weights)
 
 
+def add_metrics(run: Trained, **metrics) -> None:
+    """Write what was measured of a model into the record of its run."""
+    run.record["metrics"] = run.record.get("metrics", {}) | metrics
+    write_json(run.path.with_name("run.json"), run.record)
+
+
 #: The phantoms of the chapters: IDRiD's shares of healthy and diseased, lesions of nearly IDRiD's size in pixels.
 PHANTOMS = {"n_diseased": 14, "n_healthy": 14, "n_test": 0, "seed": 7}
 

@@ -9,29 +9,37 @@ from test_reproduce import TINY
 
 from maa import ablations as module
 from maa import evaluation
-from maa.ablations import QUESTIONS, ablate
+from maa.ablations import DECISIVE, FIRST_STAGE, QUESTIONS, ablate
 from maa.idrid import open_dataset
 from maa.reproduce import REFINEMENTS
 from maa.training import Probe
 
 
+SEEDS = (1, 2)
+
+
 @pytest.fixture(scope="module")
 def ablated(tiny_phantom, tmp_path_factory):
-    """Two of the questions, on a tiny phantom."""
+    """Two questions about the second stage, one of them decisive, and one about the first, on a tiny phantom."""
     out = tmp_path_factory.mktemp("ablate")
     few = {name: QUESTIONS[name] for name in ("rims of lesions", "scales of the patch")}
+    first = {"side of the HGNs' patch": {"45": {}, "29": {"depth": 6}}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAA_CACHE", str(out / "cache"))
         patch.setenv("MAA_PROGRESS", "0")
         patch.setattr(Probe, "POSITIVES", 40)
         patch.setattr(Probe, "NEGATIVES", 120)
         patch.setattr(module, "QUESTIONS", few)
+        patch.setattr(module, "DECISIVE", ("rims of lesions",))
+        patch.setattr(module, "FIRST_STAGE", first)
+        patch.setattr(module, "SMALL_POOL", 20)
         patch.setattr(module, "THRESHOLDS", (0.001, 0.5))
-        results = ablate(open_dataset(tiny_phantom), replace(TINY, seeds=(1,)), out / "out", seed=1)
+        results = ablate(open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out")
         yield few, out / "out", results
 
 
 def test_each_question_changes_one_thing():
+    assert set(DECISIVE) <= QUESTIONS.keys()
     for question, answers in QUESTIONS.items():
         reference, *others = answers.values()
         assert reference in REFINEMENTS.values(), question
@@ -39,21 +47,47 @@ def test_each_question_changes_one_thing():
             changed = [name for name, value in vars(other).items() if value != getattr(reference, name)]
             # To switch an idea on is one change, whatever its settings.
             assert len(changed) == 1 or other in REFINEMENTS.values() or "selective" in changed or "triplet_weight" in changed
+    for question, answers in FIRST_STAGE.items():
+        reference, *others = answers.values()
+        assert reference == {} and all(len(other) == 1 for other in others), question
 
 
 def test_every_variant_is_measured_against_the_first(ablated):
     few, out, results = ablated
     assert json.loads((out / "ablations.json").read_text())["questions"].keys() == results["questions"].keys()
-    assert results["questions"].keys() == few.keys() | {"fusion", "hypothesis threshold"}
+    rows = {f"side of the HGNs' patch, {row}" for row in ("HGN 1x", "HGN 0.5x", "fused")}
+    assert results["questions"].keys() == few.keys() | rows | {"fusion", "hypothesis threshold", "pool of the sampling"}
     for question, answers in results["questions"].items():
         first = next(iter(answers.values()))
         assert first["difference"]["value"] == first["difference"]["low"] == 0
         for answer in answers.values():
             gap = answer["average_precision"]["value"] - first["average_precision"]["value"]
             assert answer["difference"]["value"] == pytest.approx(gap, abs=1e-12)
-        if question in few:
-            for answer in answers.values():
-                assert max(answer["by_weight"].values()) == pytest.approx(answer["average_precision"]["value"])
+            assert answer["average_precision"]["value"] == pytest.approx(np.mean(answer["seeds"]))
+            if "by_weight" in answer:
+                assert max(answer["by_weight"].values()) == pytest.approx(answer["seeds"][0])
+    assert list(results["questions"]["pool of the sampling"]) == ["60", "20"]
+
+
+def test_a_decisive_question_is_asked_with_every_seed(ablated):
+    _, out, results = ablated
+    assert results["seeds"] == list(SEEDS)
+    for question, answers in results["questions"].items():
+        seeds = 2 if question == "rims of lesions" else 1
+        assert all(len(answer["seeds"]) == seeds for answer in answers.values()), question
+
+
+def test_the_record_of_a_run_holds_what_was_measured_of_it(ablated):
+    _, out, results = ablated
+    measured = {}
+    for path in (out / "runs").glob("*/run.json"):
+        record = json.loads(path.read_text())
+        if record["seed"] == SEEDS[0] and record["config"].get("pool", 60) == 60:
+            assert 0 <= record["metrics"]["f1"] <= 1
+            measured[path.parent.name] = record["metrics"]["average_precision"]
+    assert len(measured) == 4 + 5  # two variants of each HGN; the reference, no rims, two scales, and the sampled one
+    told = [answer["seeds"][0] for question in ("rims of lesions", "scales of the patch") for answer in results["questions"][question].values()]
+    assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured.values()) for t in told)
 
 
 def test_the_learned_fusion_never_saw_the_photograph_it_is_used_on():
@@ -83,4 +117,4 @@ def test_compared_refuses_other_truth():
     a.add("x", np.array([[0.5, 0.1]]), np.array([[True, False]]))
     b.add("x", np.array([[0.5, 0.1]]), np.array([[False, True]]) | True)
     with pytest.raises(Exception, match="truth"):
-        module._compared({"a": a, "b": b})
+        module._compared({"a": [module._Measured(a)], "b": [module._Measured(b)]})

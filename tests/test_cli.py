@@ -456,6 +456,23 @@ def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(reti
     assert status != 0 and "--weights" in err and not (tmp_path / "validation.json").exists()
 
 
+def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ships(retinas, tmp_path, tiny_budget, monkeypatch):
+    asked = []
+    monkeypatch.setitem(study.PROFILES, "full", replace(study.PROFILES["lesson"], name="full", unet=training.Schedule(2, 8, reports=1)))
+    monkeypatch.setattr("maa.unet.SIDE", 48)
+    monkeypatch.setattr("maa.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
+    monkeypatch.setattr("maa.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
+    out = tmp_path / "replication"
+    status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
+    assert status == 0 and err == ""
+    assert asked == [("ablate", "full", out), ("experiment", out)]
+    frozen = json.loads((out / "frozen.json").read_text())
+    assert frozen["split"] == "validation" and list(frozen["rows"]) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
+    settings = json.loads((out / "weights" / "beyond" / "settings.json").read_text())
+    assert frozen["rows"]["all"]["threshold"] == settings["thresholds"]["all"]
+    assert "frozen.json" in printed and "unlabelled.json" in printed
+
+
 def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, tiny_budget):
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "lesson", "--out", out)
