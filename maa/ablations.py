@@ -22,6 +22,7 @@ from maa.records import write_json
 from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
 from maa.study import Profile, Study, Trained, add_metrics
 from maa.system import Settings
+from maa.tempering import Tempered
 from maa.training import Refinement
 
 _PLAIN = REFINEMENTS["prn_cross_entropy"]
@@ -38,6 +39,11 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
     "start of the towers": {"the HGNs' trunks": _PLAIN, "random": replace(_PLAIN, warm=False)},
     "rims of lesions": {"shown": _PLAIN, "not shown": replace(_PLAIN, rim=False)},
     "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
+    "power of the sampler's error": {"1": _SAMPLED, "1/2": Tempered(triplet_weight=0.0, power=0.5)},
+    "sampling of unlabelled ground": {
+        "uniform": replace(_PLAIN, source="unlabelled"),
+        "selective": replace(_SAMPLED, source="unlabelled"),
+    },
     "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
     "scales of the patch": {
         "both": _PLAIN,
@@ -56,19 +62,15 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
 }
 
 #: The questions that the book's answer hangs on: asked with every seed of the profile.
-DECISIVE = tuple(QUESTIONS)[:5]
+DECISIVE = ("source of the healthy patches", "start of the towers", "rims of lesions")
 
-#: Healthy patches that selective sampling chooses from; the first number is the profile's, and the reference.
-SMALL_POOL = 50_000
+#: Healthy patches that selective sampling chooses from, beside the profile's number of them.
+LARGE_POOL = 400_000
 
 #: By question about the first stage: what is told to `maa.study.Study.hgn`, the first of them the reference.
 FIRST_STAGE: dict[str, dict[str, dict]] = {
     "side of the HGNs' patch": {"45": {}, "29": {"depth": 6}, "61": {"depth": 10}},
-    "source of the HGNs' healthy patches": {
-        "healthy patients": {},
-        "far from lesions": {"source": "far from lesions"},
-        "anywhere unlabelled": {"source": "unlabelled"},
-    },
+    "source of the HGNs' healthy patches": {"healthy patients": {}, "anywhere unlabelled": {"source": "unlabelled"}},
 }
 
 #: Hypothesis thresholds to try.
@@ -98,14 +100,14 @@ def ablate(dataset: Dataset, profile: Profile, out) -> dict:
     """
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
-    small = Study(dataset, replace(profile, prn_pool=SMALL_POOL), Path(out) / "runs")
-    pools = f"{profile.prn_pool:,}", f"{SMALL_POOL:,}"
+    larger = Study(dataset, replace(profile, prn_pool=LARGE_POOL), Path(out) / "runs")
     questions = {}
     for seed in profile.seeds:
         asked, runs = {question: QUESTIONS[question] for question in DECISIVE}, {}
         if seed == profile.seeds[0]:
-            asked = {**QUESTIONS, "pool of the sampling": {pools[0]: _SAMPLED, pools[1]: "small"}}
-            runs["small"] = small.prn(_SAMPLED, seed)
+            pools = {f"{profile.prn_pool:,}": _SAMPLED, f"{LARGE_POOL:,}": "larger pool"}
+            asked = {**QUESTIONS, "pool of the sampling": pools}
+            runs["larger pool"] = larger.prn(_SAMPLED, seed)
         variants = {variant for answers in asked.values() for variant in answers.values()} - runs.keys()
         runs |= {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
         validation = Validation(study, seed)

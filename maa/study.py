@@ -24,6 +24,7 @@ from maa.phantom import PhantomConfig, write_dataset
 from maa.patches import ImageStack, build_stacks, healthy_pixels, rim_pixels
 from maa.progress import bar
 from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.tempering import Tempered, TemperedSampler
 from maa.training import HGNTask, PRNTask, Refinement, Schedule, fit
 from maa.unet import UNetTask
 from maa.weights import load_weights, save_weights
@@ -219,6 +220,7 @@ class Study:
         """A refinement network.  Explained in chapter 5."""
         schedule = replace(self.profile.prn, seed=seed)
         refinement = replace(refinement, width=self.profile.width)
+        tempered = isinstance(refinement, Tempered)
         scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[refinement.scales]
         hgns = [self.hgn(scale, seed, depth=refinement.depth) for scale in scales] if refinement.warm else []
 
@@ -226,7 +228,10 @@ class Study:
             rng = np.random.default_rng(seed)
             healthy = healthy_pixels(self.train[0], self.profile.prn_pool, rng, refinement.source)
             rim = rim_pixels(self.train[0]) if refinement.rim else healthy[:0]
-            return PRNTask(self.train, schedule, refinement, rim, healthy, [hgn.model for hgn in hgns])
+            task = PRNTask(self.train, schedule, refinement, rim, healthy, [hgn.model for hgn in hgns])
+            if tempered:
+                task.sampler = TemperedSampler(len(healthy), refinement.power)
+            return task
 
         config = {
             "model": "prn",
@@ -235,7 +240,7 @@ class Study:
             "pool": self.profile.prn_pool,
             "start": [hgn.record["config"] for hgn in hgns],
         }
-        return self._trained("prn", config, task, schedule)
+        return self._trained("prn", config, task, schedule, ("tempering",) if tempered else ())
 
     def unet(self, scale: float, seed: int = 0) -> Trained:
         """The one-stage competitor at a scale, 1.0 or 0.5.  Explained in chapter 8."""
