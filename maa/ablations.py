@@ -29,7 +29,7 @@ _PLAIN = REFINEMENTS["prn_cross_entropy"]
 _TRIPLET = REFINEMENTS["prn_triplet"]
 _SAMPLED = REFINEMENTS["prn_sampling"]
 
-#: By question about the second stage: the variants, the first of them the reference.
+#: By question: the variants, the first of them the reference.  Asked with one seed.
 QUESTIONS: dict[str, dict[str, Refinement]] = {
     "source of the healthy patches": {
         "healthy patients": _PLAIN,
@@ -38,19 +38,13 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
     },
     "start of the towers": {"the HGNs' trunks": _PLAIN, "random": replace(_PLAIN, warm=False)},
     "rims of lesions": {"shown": _PLAIN, "not shown": replace(_PLAIN, rim=False)},
-    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
-    "power of the sampler's error": {"1": _SAMPLED, "1/2": Tempered(triplet_weight=0.0, power=0.5)},
-    "sampling of unlabelled ground": {
-        "uniform": replace(_PLAIN, source="unlabelled"),
-        "selective": replace(_SAMPLED, source="unlabelled"),
-    },
-    "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
     "scales of the patch": {
         "both": _PLAIN,
         "1x": replace(_PLAIN, scales="1x"),
         "0.5x": replace(_PLAIN, scales="0.5x"),
     },
-    "side of the patch": {"45": _PLAIN, "29": replace(_PLAIN, depth=6), "61": replace(_PLAIN, depth=10)},
+    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
+    "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
     "mining": {
         "semi-hard": _TRIPLET,
         "batch-hard": replace(_TRIPLET, mining="batch-hard"),
@@ -61,15 +55,25 @@ QUESTIONS: dict[str, dict[str, Refinement]] = {
     "embedding size": {"64": _TRIPLET, "16": replace(_TRIPLET, embedding_size=16)},
 }
 
-#: The questions that the book's answer hangs on: asked with every seed of the profile.
+#: The questions that proved to matter: asked once more, with every seed of the profile.
 DECISIVE = ("source of the healthy patches", "start of the towers", "rims of lesions")
+
+#: Questions that the first answers raised: what may be wrong with our selective sampling, and with our patches.
+FURTHER: dict[str, dict[str, Refinement]] = {
+    "power of the sampler's error": {"1": _SAMPLED, "1/2": Tempered(triplet_weight=0.0, power=0.5)},
+    "sampling of unlabelled ground": {
+        "uniform": replace(_PLAIN, source="unlabelled"),
+        "selective": replace(_SAMPLED, source="unlabelled"),
+    },
+    "side of the PRN's patch": {"45": _PLAIN, "61": replace(_PLAIN, depth=10)},
+}
 
 #: Healthy patches that selective sampling chooses from, beside the profile's number of them.
 LARGE_POOL = 400_000
 
 #: By question about the first stage: what is told to `maa.study.Study.hgn`, the first of them the reference.
 FIRST_STAGE: dict[str, dict[str, dict]] = {
-    "side of the HGNs' patch": {"45": {}, "29": {"depth": 6}, "61": {"depth": 10}},
+    "side of the HGNs' patch": {"45": {}, "61": {"depth": 10}},
     "source of the HGNs' healthy patches": {"healthy patients": {}, "anywhere unlabelled": {"source": "unlabelled"}},
 }
 
@@ -78,52 +82,82 @@ THRESHOLDS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
 def ablate(dataset: Dataset, profile: Profile, out) -> dict:
-    """Measure every variant on the validation photographs.
+    """Measure every variant on the validation photographs, with the profile's first seed.
 
     Parameters
     ----------
     dataset : Dataset
     profile : Profile
-        Its first seed answers every question, the others those that are `DECISIVE`.
     out : path-like
         As in `maa.reproduce.reproduce`, whose runs are taken from there; writes ``ablations.json``.
 
     Returns
     -------
     dict
-        By question, the variants: average precision with its interval, that of every seed, every weight tried, and
-        the difference to the reference with a paired interval over images (and seeds, where there are several).
+        By question, the variants: average precision with its interval, every weight tried, and the difference to the
+        reference with a paired interval over images.
 
     Notes
     -----
     Explained in chapter 10.
     """
-    started = time.perf_counter()
+    started, seed = time.perf_counter(), profile.seeds[0]
+    study = Study(dataset, profile, Path(out) / "runs")
+    variants = {variant for question in QUESTIONS.values() for variant in question.values()}
+    runs = {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
+    validation = Validation(study, seed)
+    measured = _second_stage(validation, runs)
+    questions = {
+        question: _compared({name: [measured[variant]] for name, variant in answers.items()})
+        for question, answers in QUESTIONS.items()
+    }
+    questions["fusion"] = _compared({name: [_Measured(scores)] for name, scores in _fusions(validation).items()})
+    questions["hypothesis threshold"] = _compared(_thresholds(validation, runs[_PLAIN]))
+    results = {**head(study, validation, seed, started), "questions": questions}
+    write_json(Path(out) / "ablations.json", results)
+    return results
+
+
+def decide(dataset: Dataset, profile: Profile, out) -> dict:
+    """Ask the decisive questions with every seed, and with the first one those that came up: see `FURTHER`.
+
+    Parameters
+    ----------
+    dataset, profile, out
+        As in `ablate`; writes ``decisive.json``.
+
+    Returns
+    -------
+    dict
+        By question, the variants as in `ablate`, and the average precision of every seed under "seeds".  The intervals
+        are over images and, where there are several, over seeds.
+
+    Notes
+    -----
+    Explained in chapter 10.
+    """
+    started, first = time.perf_counter(), profile.seeds[0]
     study = Study(dataset, profile, Path(out) / "runs")
     larger = Study(dataset, replace(profile, prn_pool=LARGE_POOL), Path(out) / "runs")
-    questions = {}
+    answered = {}
     for seed in profile.seeds:
         asked, runs = {question: QUESTIONS[question] for question in DECISIVE}, {}
-        if seed == profile.seeds[0]:
-            pools = {f"{profile.prn_pool:,}": _SAMPLED, f"{LARGE_POOL:,}": "larger pool"}
-            asked = {**QUESTIONS, "pool of the sampling": pools}
+        if seed == first:
+            asked |= FURTHER
+            asked["pool of the sampling"] = {f"{profile.prn_pool:,}": _SAMPLED, f"{LARGE_POOL:,}": "larger pool"}
             runs["larger pool"] = larger.prn(_SAMPLED, seed)
         variants = {variant for answers in asked.values() for variant in answers.values()} - runs.keys()
         runs |= {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
-        validation = Validation(study, seed)
-        measured = _second_stage(validation, runs)
+        measured = _second_stage(Validation(study, seed), runs)
         for question, answers in asked.items():
             for name, variant in answers.items():
-                questions.setdefault(question, {}).setdefault(name, []).append(measured[variant])
-
-    results = {question: _compared(answers) for question, answers in questions.items()}
-    validation = Validation(study, profile.seeds[0])
+                answered.setdefault(question, {}).setdefault(name, []).append(measured[variant])
+    questions = {question: _compared(answers) for question, answers in answered.items()}
+    validation = Validation(study, first)
     for question, answers in FIRST_STAGE.items():
-        results |= _first_stage(study, validation, profile.seeds[0], question, answers)
-    results["fusion"] = _compared({name: [_Measured(scores)] for name, scores in _fusions(validation).items()})
-    results["hypothesis threshold"] = _compared(_thresholds(validation, study.prn(_PLAIN, profile.seeds[0])))
-    results = {**head(study, validation, profile.seeds[0], started), "seeds": list(profile.seeds), "questions": results}
-    write_json(Path(out) / "ablations.json", results)
+        questions |= _first_stage(study, validation, first, question, answers)
+    results = {**head(study, validation, first, started), "seeds": list(profile.seeds), "questions": questions}
+    write_json(Path(out) / "decisive.json", results)
     return results
 
 

@@ -445,7 +445,7 @@ def reproduce(
 ) -> None:
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
-    With the profile "full", the ablations (ablations.json), U-Nets beyond the paper (beyond.json), both tracks as
+    With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), both tracks as
     their weights ship (frozen.json), and the experiment with lesions that nobody labelled (unlabelled.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder
@@ -472,7 +472,7 @@ def reproduce(
         f"(the paper: {PAPER_GAIN:+.1%})"
     )
     if profile is ProfileName.full:
-        from maa.ablations import ablate
+        from maa.ablations import ablate, decide
         from maa.beyond import NAMES, Beyond, beyond
         from maa.records import write_json
         from maa.reproduce import NAMES as PAPER_NAMES
@@ -481,6 +481,8 @@ def reproduce(
 
         ablate(dataset, PROFILES[profile.value], out)
         _say(f"Ablations: {out / 'ablations.json'}.")
+        decide(dataset, PROFILES[profile.value], out)
+        _say(f"The decisive ones with every seed, and what they raised: {out / 'decisive.json'}.")
         rows = beyond(dataset, PROFILES[profile.value], out)["rows"]
         best = max(rows.values(), key=lambda row: row["average_precision"]["value"])
         _say(f"Beyond the paper: {best['average_precision']['value']:.4f} ({best['name']}); {out / 'beyond.json'}.")

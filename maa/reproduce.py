@@ -466,7 +466,7 @@ def published(name: str, file: str = "results") -> dict | None:
     ----------
     name : str
         A folder of ``results``: what `reproduce` or `transfer` wrote there.
-    file : {"results", "ablations", "beyond", "frozen", "unlabelled"}
+    file : {"results", "ablations", "decisive", "beyond", "frozen", "unlabelled", "gallery"}
         Which of its files.
 
     Returns

@@ -9,7 +9,7 @@ from test_reproduce import TINY
 
 from maa import ablations as module
 from maa import evaluation
-from maa.ablations import DECISIVE, FIRST_STAGE, QUESTIONS, ablate
+from maa.ablations import DECISIVE, FIRST_STAGE, FURTHER, QUESTIONS, ablate, decide
 from maa.idrid import open_dataset
 from maa.reproduce import REFINEMENTS
 from maa.training import Probe
@@ -19,30 +19,30 @@ SEEDS = (1, 2)
 
 
 @pytest.fixture(scope="module")
-def ablated(tiny_phantom, tmp_path_factory):
-    """Two questions about the second stage, one of them decisive, and one about the first, on a tiny phantom."""
+def answered(tiny_phantom, tmp_path_factory):
+    """A question of each kind, on a tiny phantom: where the results are, those of `ablate`, and those of `decide`."""
     out = tmp_path_factory.mktemp("ablate")
-    few = {name: QUESTIONS[name] for name in ("rims of lesions", "scales of the patch")}
-    first = {"side of the HGNs' patch": {"45": {}, "29": {"depth": 6}}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAA_CACHE", str(out / "cache"))
         patch.setenv("MAA_PROGRESS", "0")
         patch.setattr(Probe, "POSITIVES", 40)
         patch.setattr(Probe, "NEGATIVES", 120)
-        patch.setattr(module, "QUESTIONS", few)
+        patch.setattr(module, "QUESTIONS", {name: QUESTIONS[name] for name in ("rims of lesions", "scales of the patch")})
         patch.setattr(module, "DECISIVE", ("rims of lesions",))
-        patch.setattr(module, "FIRST_STAGE", first)
+        patch.setattr(module, "FURTHER", {"power": FURTHER["power of the sampler's error"]})
+        patch.setattr(module, "FIRST_STAGE", {"side": {"45": {}, "29": {"depth": 6}}})
         patch.setattr(module, "LARGE_POOL", 90)
         patch.setattr(module, "THRESHOLDS", (0.001, 0.5))
-        results = ablate(open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out")
-        yield few, out / "out", results
+        told = open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out"
+        yield out / "out", ablate(*told), decide(*told)
 
 
 def test_each_question_changes_one_thing():
     assert set(DECISIVE) <= QUESTIONS.keys()
-    for question, answers in QUESTIONS.items():
+    everything = QUESTIONS | FURTHER
+    for question, answers in everything.items():
         reference, *others = answers.values()
-        asked = [variant for other, variants in QUESTIONS.items() if other != question for variant in variants.values()]
+        asked = [variant for other, variants in everything.items() if other != question for variant in variants.values()]
         assert reference in REFINEMENTS.values() or reference in asked, question
         for other in others:
             changed = [name for name, value in vars(other).items() if value != getattr(reference, name, 1.0)]
@@ -53,42 +53,44 @@ def test_each_question_changes_one_thing():
         assert reference == {} and all(len(other) == 1 for other in others), question
 
 
-def test_every_variant_is_measured_against_the_first(ablated):
-    few, out, results = ablated
-    assert json.loads((out / "ablations.json").read_text())["questions"].keys() == results["questions"].keys()
-    rows = {f"side of the HGNs' patch, {row}" for row in ("HGN 1x", "HGN 0.5x", "fused")}
-    assert results["questions"].keys() == few.keys() | rows | {"fusion", "hypothesis threshold", "pool of the sampling"}
-    for question, answers in results["questions"].items():
-        first = next(iter(answers.values()))
-        assert first["difference"]["value"] == first["difference"]["low"] == 0
-        for answer in answers.values():
-            gap = answer["average_precision"]["value"] - first["average_precision"]["value"]
-            assert answer["difference"]["value"] == pytest.approx(gap, abs=1e-12)
-            assert answer["average_precision"]["value"] == pytest.approx(np.mean(answer["seeds"]))
-            if "by_weight" in answer:
-                assert max(answer["by_weight"].values()) == pytest.approx(answer["seeds"][0])
-    assert list(results["questions"]["pool of the sampling"]) == ["60", "90"]
+def test_every_variant_is_measured_against_the_first(answered):
+    out, ablated, decided = answered
+    for results, file in ((ablated, "ablations"), (decided, "decisive")):
+        assert json.loads((out / f"{file}.json").read_text())["questions"].keys() == results["questions"].keys()
+        for answers in results["questions"].values():
+            first = next(iter(answers.values()))
+            assert first["difference"]["value"] == first["difference"]["low"] == 0
+            for answer in answers.values():
+                gap = answer["average_precision"]["value"] - first["average_precision"]["value"]
+                assert answer["difference"]["value"] == pytest.approx(gap, abs=1e-12)
+                assert answer["average_precision"]["value"] == pytest.approx(np.mean(answer["seeds"]))
+                if "by_weight" in answer:
+                    assert max(answer["by_weight"].values()) == pytest.approx(answer["seeds"][0])
+    assert list(ablated["questions"]) == ["rims of lesions", "scales of the patch", "fusion", "hypothesis threshold"]
+    rows = [f"side, {row}" for row in ("HGN 1x", "HGN 0.5x", "fused")]
+    assert list(decided["questions"]) == ["rims of lesions", "power", "pool of the sampling", *rows]
+    assert list(decided["questions"]["pool of the sampling"]) == ["60", "90"]
 
 
-def test_a_decisive_question_is_asked_with_every_seed(ablated):
-    _, out, results = ablated
-    assert results["seeds"] == list(SEEDS)
-    for question, answers in results["questions"].items():
+def test_a_decisive_question_is_asked_with_every_seed(answered):
+    _, ablated, decided = answered
+    assert decided["seeds"] == list(SEEDS)
+    for question, answers in decided["questions"].items():
         seeds = 2 if question == "rims of lesions" else 1
         assert all(len(answer["seeds"]) == seeds for answer in answers.values()), question
+    for name, answer in ablated["questions"]["rims of lesions"].items():
+        assert answer["seeds"] == decided["questions"]["rims of lesions"][name]["seeds"][:1]
 
 
-def test_the_record_of_a_run_holds_what_was_measured_of_it(ablated):
-    _, out, results = ablated
-    measured = {}
-    for path in (out / "runs").glob("*/run.json"):
+def test_the_record_of_a_run_holds_what_was_measured_of_it(answered):
+    out, ablated, _ = answered
+    measured = []
+    for path in (out / "runs").glob("prn-*/run.json"):
         record = json.loads(path.read_text())
-        if record["seed"] == SEEDS[0] and record["config"].get("pool", 60) == 60:
-            assert 0 <= record["metrics"]["f1"] <= 1
-            measured[path.parent.name] = record["metrics"]["average_precision"]
-    assert len(measured) == 4 + 5  # two variants of each HGN; the reference, no rims, two scales, and the sampled one
-    told = [answer["seeds"][0] for question in ("rims of lesions", "scales of the patch") for answer in results["questions"][question].values()]
-    assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured.values()) for t in told)
+        assert 0 <= record["metrics"]["f1"] <= 1
+        measured.append(record["metrics"]["average_precision"])
+    told = [answer["seeds"][0] for question in ("rims of lesions", "scales of the patch") for answer in ablated["questions"][question].values()]
+    assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured) for t in told)
 
 
 def test_the_learned_fusion_never_saw_the_photograph_it_is_used_on():

@@ -10,6 +10,7 @@ import sys
 import warnings
 import zlib
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -461,11 +462,12 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     monkeypatch.setitem(study.PROFILES, "full", replace(study.PROFILES["lesson"], name="full", unet=training.Schedule(2, 8, reports=1)))
     monkeypatch.setattr("maa.unet.SIDE", 48)
     monkeypatch.setattr("maa.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
+    monkeypatch.setattr("maa.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out)))
     monkeypatch.setattr("maa.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
     assert status == 0 and err == ""
-    assert asked == [("ablate", "full", out), ("experiment", out)]
+    assert asked == [("ablate", "full", out), ("decide", "full", out), ("experiment", out)]
     frozen = json.loads((out / "frozen.json").read_text())
     assert frozen["split"] == "validation" and list(frozen["rows"]) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
     settings = json.loads((out / "weights" / "beyond" / "settings.json").read_text())
