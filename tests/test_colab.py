@@ -2,7 +2,8 @@
 
 Such a machine is made here: an environment that sees every library of this one through links, but not this one's maa.
 Its PyTorch says that it is another release than the one maa pins, as Colab's is; whatever would touch it fails, for
-there is no index to install from.  The chapters find no results of the repository either, so they run without.
+there is no index to install from.  The chapters find no results of the repository either, so they run without; all but
+one, which shows nothing else.
 """
 
 import json
@@ -25,6 +26,7 @@ from maa.records import cache_folder
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TORCH = "2.1.0+colab"
+OF_RESULTS = "10_on_idrid"  # for this chapter they lie where the network would bring them from
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 FIRST = next(c.source for c in nbformat.read(NOTEBOOKS[0], 4).cells if c.cell_type == "code")
 
@@ -154,8 +156,19 @@ def wheel(folder: Path, name: str, version: str) -> None:
         file.writestr(f"{about}/RECORD", "")
 
 
+@pytest.fixture
+def results(colab):
+    """The repository's results files, where `published` looks on this machine."""
+    link = colab.site_packages / "results"
+    link.symlink_to(ROOT / "results")
+    yield
+    link.unlink()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_chapter_runs(colab, tmp_path, monkeypatch, path):
+def test_a_chapter_runs(colab, tmp_path, monkeypatch, request, path):
+    if path.stem == OF_RESULTS:
+        request.getfixturevalue("results")
     monkeypatch.setenv("JUPYTER_PATH", str(colab.folder.parent / "jupyter"))  # where its kernel is found
     notebook = nbformat.read(path, 4)
     NotebookClient(notebook, kernel_name="colab", timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute(
