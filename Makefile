@@ -16,6 +16,7 @@ export MAA_CACHE ?= $(CURDIR)/.cache
 # One widget version, one kernel, no settings of the person at the keyboard.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHONNOUSERSITE := 1
+export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .PHONY: help
 help:  ## List the targets
@@ -30,28 +31,21 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	  { echo "make: maa needs Python 3.11 or newer; name one with 'make PYTHON=python3.12'" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once, a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check -qq \
 	  --editable '.[book,test]'
+	@mkdir -p $(VENV)/etc/ipython  # else every kernel warns that it talks to its page without encryption
+	@echo 'c.IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/.stamp  ## Set up the environment in .venv
 
-# jupyter-cache keys a page on its own cells only.  A change in the package, its results, what is installed or
-# the data named would leave the old outputs standing, so the build is thrown away when any of them changes.
-.PHONY: fresh
-fresh:
-	@mkdir -p _build
-	@now=$$({ echo "idrid=$${MAA_IDRID:-}"; \
-	  find $(wildcard maa results weights constraints.txt) -type f -not -path "*/__pycache__/*" -print0 \
-	  | LC_ALL=C sort -z | xargs -0 sha256sum; } | sha256sum); \
-	if [ "$$now" != "$$(cat _build/.inputs 2>/dev/null)" ]; then \
-	  rm -rf _build; mkdir -p _build; echo "$$now" > _build/.inputs; \
-	fi
+# A warning is an error.  Only pages whose inputs changed run again: book/_ext/stale_pages.py says which those are.
+BUILD := $(BIN)/jupyter-book build -W -n --keep-going .
 
 .PHONY: book
-book: setup fresh  ## Run every chapter and build the book
-	@$(BIN)/jupyter-book build -W -n --keep-going .
+book: setup  ## Run every chapter and build the book
+	@$(BUILD)
 	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/test_book.py
 	@echo
 	@echo "The book: file://$(CURDIR)/$(HTML)/index.html   (or: make serve)"
@@ -59,20 +53,16 @@ book: setup fresh  ## Run every chapter and build the book
 # The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
 .PHONY: test
 test: setup  ## Test the package, the notebooks and the built book
-	@unset MAA_IDRID; $(MAKE) --no-print-directory fresh; \
-	$(BIN)/jupyter-book build -W -n --keep-going .; \
+	@unset MAA_IDRID; $(BUILD); \
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
 .PHONY: serve
-serve: book  ## Show the book at localhost:8000, and rebuild it when a file changes
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT) & \
-	server=$$!; trap 'kill $$server' EXIT; \
-	while sleep 2; do \
-	  if [ -n "$$(find book notebooks maa results _config.yml _toc.yml -newer $(HTML)/index.html -type f \
-	       -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*' 2>/dev/null | head -n 1)" ]; then \
-	    $(MAKE) --no-print-directory book || true; touch $(HTML)/index.html; \
-	  fi; \
-	done
+serve: setup  ## Show the book at localhost:8000, and rebuild it when a file changes
+	@$(BIN)/python book/serve.py $(PORT) $(BUILD)
+
+.PHONY: links
+links: setup  ## Follow every link that leads out of the book (needs the network)
+	@$(BIN)/jupyter-book build --builder linkcheck --keep-going .
 
 .PHONY: constraints
 constraints: setup  ## Write constraints.txt anew from what .venv holds

@@ -104,10 +104,14 @@ def _assemble(control, frames: Sequence[Frame], static: Frame, start: int) -> Ex
     There is no `Play` button: the book's theme turns its ``<i>`` icons into ``<svg>``, on which the widget's script stops.
     """
     layout = widgets.Layout(max_width="100%", overflow="hidden")
-    stack = widgets.Stack([widgets.HTML(frame.html, layout=layout) for frame in frames], selected_index=start,
-                          layout=layout)
-    widgets.jsdlink((control, "index"), (stack, "selected_index"))
-    return Explorer(tuple(frames), static, widgets.VBox([control, stack], layout=layout))
+    if hasattr(widgets, "Stack"):
+        shown = widgets.Stack([widgets.HTML(frame.html, layout=layout) for frame in frames], selected_index=start,
+                              layout=layout)
+        widgets.jsdlink((control, "index"), (shown, "selected_index"))
+    else:  # ipywidgets 7, as on Colab, where a kernel runs that can swap the picture
+        shown = widgets.HTML(frames[start].html, layout=layout)
+        control.observe(lambda change: setattr(shown, "value", frames[change["new"]].html), "index")
+    return Explorer(tuple(frames), static, widgets.VBox([control, shown], layout=layout))
 
 
 def _slider(labels: Sequence[str], description: str, start: int) -> widgets.SelectionSlider:

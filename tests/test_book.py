@@ -94,11 +94,13 @@ def test_every_internal_link_and_picture_resolves(html, page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.startswith("notebooks/")])
-def test_a_chapter_opens_on_colab(html, page):
+def test_a_chapter_opens_on_colab_and_binder(html, page):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
-    repository = config["repository_url"].removeprefix("https://")
-    expected = f"https://colab.research.google.com/{repository.replace('.com', '')}/blob/main/{page}.ipynb"
-    assert expected in read(html / f"{page}.html").links
+    repository, branch = config["repository_url"].removeprefix("https://github.com/"), config["repository_branch"]
+    links = read(html / f"{page}.html").links
+    assert (ROOT / f"{page}.ipynb").is_file()
+    assert f"https://colab.research.google.com/github/{repository}/blob/{branch}/{page}.ipynb" in links
+    assert f"https://mybinder.org/v2/gh/{repository}/{branch}?urlpath=lab/tree/{page}.ipynb" in links
 
 
 def test_the_search_knows_the_glossary(html):

@@ -53,6 +53,15 @@ def test_the_state_of_a_page_holds_link_and_frames(threshold):
     assert stack["selected_index"] == source["state"]["index"]
 
 
+def test_where_there_is_no_stack_the_kernel_swaps_the_picture(scene, monkeypatch):
+    monkeypatch.delattr(widgets, "Stack")  # as in ipywidgets 7, which Colab carries
+    explorer = explorers.threshold_explorer(*scene, window=(20, 40, 90), thresholds=[0.1, 0.2, 0.4])
+    slider, picture = explorer.widget.children
+    assert picture.value == explorer.frames[slider.index].html
+    slider.index = (slider.index + 1) % 3
+    assert picture.value == explorer.frames[slider.index].html
+
+
 def test_a_page_can_be_embedded_without_a_kernel(threshold):
     page = io.StringIO()
     embed_minimal_html(page, views=[threshold.widget], title="one page")

@@ -1,6 +1,7 @@
 """The files around the package agree with one another, and none says what it must not."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def test_environment_yml_installs_what_make_does():
     assert set(extras.split(",")) <= set(project()["optional-dependencies"])
 
 
+def test_binder_starts_with_pytorch_and_a_python_that_maa_takes():
+    lines = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
+    python, = (line.removeprefix("python=") for line in lines if line.startswith("python="))
+    least = project()["requires-python"].removeprefix(">=")
+    assert [int(n) for n in python.split(".")] >= [int(n) for n in least.split(".")]
+    assert "pytorch-cpu" in lines and os.access(ROOT / ".binder" / "postBuild", os.X_OK)
+
+
 def test_constraints_pin_every_requirement_exactly_and_name_no_host():
     text = (ROOT / "constraints.txt").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -91,8 +100,18 @@ def test_one_address_of_the_repository():
     places = ["README.md", "CITATION.cff", "book/how_to_read.md", "pyproject.toml"]
     places += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     for place in places:
-        found = set(re.findall(r"github(?:\.com)?/([\w-]+/maa)\b", (ROOT / place).read_text()))
+        found = set(re.findall(r"(?:github(?:\.com)?|/gh)/([\w-]+/maa)\b", (ROOT / place).read_text()))
         assert found == {owner_and_name}, f"{place} names {found or 'no repository'}, _config.yml {owner_and_name}"
+
+
+def test_the_readme_opens_every_chapter_on_colab_and_binder():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+    repository, branch = config["repository_url"].removeprefix("https://github.com/"), config["repository_branch"]
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        chapter = f"notebooks/{path.name}"
+        assert f"(https://colab.research.google.com/github/{repository}/blob/{branch}/{chapter})" in readme
+        assert f"(https://mybinder.org/v2/gh/{repository}/{branch}?urlpath=lab/tree/{chapter})" in readme
 
 
 def test_no_tracked_file_names_a_path_of_one_machine_or_a_private_registry(texts):

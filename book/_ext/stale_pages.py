@@ -1,0 +1,123 @@
+"""Run again the pages whose numbers or printed source may have changed, and no others.
+
+jupyter-cache keys a page on its own code cells.  What a page shows depends on more: on the modules of `maa` that it
+imports, on those that they import, on results files, on the libraries and on the data named.  Of the modules it is what
+their code does that counts, so a comment or a docstring runs nothing again; but where a page prints source (it imports
+`inspect`), every letter counts of the functions and classes that it names.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_cache import get_cache
+from myst_nb.core.read import read_myst_markdown_notebook
+
+import maa.records
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def code_of(page: Path) -> str:
+    """All code cells of a page, as Python."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        cells = read_myst_markdown_notebook(text).cells if "{code-cell}" in text else []
+    else:
+        cells = nbformat.reads(text, as_version=4).cells
+    return "\n".join(TransformerManager().transform_cell(cell.source) for cell in cells if cell.cell_type == "code")
+
+
+@cache
+def parsed(code: str) -> ast.Module:
+    return ast.parse(code)
+
+
+def imports_of(code: str, package: Path) -> set[str]:
+    """Names of the modules of `maa` that code imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(parsed(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.removeprefix("maa.") for alias in node.names if alias.name.startswith("maa.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "maa":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("maa."):
+            names.add(node.module.removeprefix("maa."))
+    return {name for name in names if (package / f"{name}.py").is_file()}
+
+
+def modules_of(code: str, package: Path) -> set[str]:
+    """The modules that code imports, and those that they import, to the end."""
+    found, new = set(), imports_of(code, package)
+    while new:
+        found |= new
+        new = set().union(*(imports_of((package / f"{name}.py").read_text(), package) for name in new)) - found
+    return found
+
+
+def printable(code: str, package: Path, modules: set[str]) -> list[str]:
+    """The source of all functions and classes of the modules whose names occur in code."""
+    named = {getattr(node, "id", getattr(node, "attr", None)) for node in ast.walk(parsed(code))}
+    found = []
+    for module in sorted(modules):
+        text = (package / f"{module}.py").read_text()
+        for node in ast.walk(parsed(text)):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in named:
+                found.append("\n".join(text.split("\n")[node.lineno - 1:node.end_lineno]))
+    return found
+
+
+def inputs(page: Path, root: Path = ROOT) -> str:
+    """A fingerprint of all that decides what a page shows, but for its own text."""
+    code, package = code_of(page), Path(maa.records.__file__).parent
+    modules = modules_of(code, package)
+    files = [root / "constraints.txt"]
+    if modules:
+        files += (path for path in (package / "pretrained").rglob("*") if path.is_file())
+    if "published" in code:
+        files += (root / "results").glob("*/*.json")
+    source = printable(code, package, modules) if "inspect" in code else []
+    digest = hashlib.sha256(repr([sys.version, os.environ.get("MAA_IDRID"), source]).encode())
+    digest.update(maa.records.code_fingerprint(*modules).encode())
+    for path in sorted(files):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def known(env) -> Path:
+    """Where the inputs are kept with which each page ran: beside its outputs, so that both go together."""
+    return Path(env.mystnb_config.execution_cache_path) / "inputs.json"
+
+
+def forget_stale_pages(app, env, added, changed, removed):
+    """Drop the outputs of pages whose inputs are not what they were, and have Sphinx read these pages again."""
+    before = json.loads(known(env).read_text()) if known(env).is_file() else {}
+    env.maa_inputs = {page: inputs(Path(env.doc2path(page))) for page in env.found_docs if code_of(Path(env.doc2path(page)))}
+    stale = {page for page, now in env.maa_inputs.items() if before.get(page) != now}
+    sources = {str(env.doc2path(page)) for page in stale}
+    cache = get_cache(env.mystnb_config.execution_cache_path)
+    for record in cache.list_cache_records():
+        if record.uri in sources:
+            cache.remove_cache(record.pk)
+    return sorted(stale)
+
+
+def remember(app, doctree):
+    """Note the inputs of a page once it has run.  A build that stops before leaves it stale, which is safe."""
+    page = app.env.docname
+    if page in app.env.maa_inputs:
+        file = known(app.env)
+        before = json.loads(file.read_text()) if file.is_file() else {}
+        maa.records.write_json(file, before | {page: app.env.maa_inputs[page]})
+
+
+def setup(app):
+    app.connect("env-get-outdated", forget_stale_pages)
+    app.connect("doctree-read", remember)
+    return {"version": "1", "parallel_read_safe": False}
