@@ -1,15 +1,26 @@
 """Tests of maa.claim: the words follow the numbers, whichever way they fall."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from maa.claim import answer, confirmed, in_words, mark
 from maa.reproduce import PAPER_GAIN
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def front():
+    """The script that cuts the front page's picture."""
+    spec = importlib.util.spec_from_file_location("front", ROOT / "results/front.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def results(whole, ideas, control=(0.2, 0.1, 0.3)) -> dict:
@@ -51,3 +62,27 @@ def test_no_page_carries_a_mark_that_the_results_do_not_give():
     for page in (ROOT / "README.md", *(ROOT / "book").glob("*.md"), ROOT / "CITATION.cff"):
         for found in re.findall(r"\[¬?Re\]", page.read_text(encoding="utf-8")):
             assert found == right, f"{page.name} says {found}, the results {right}: python results/readme.py, or change the page"
+
+
+def test_the_picture_of_the_front_page_shows_the_networks_that_ship(front):
+    record = json.loads(front.RECORD.read_text())
+    assert front.PICTURE.is_file() and record["shipped"] == front.shipped(), "cut it anew: python results/front.py DATA"
+
+
+def test_the_lesions_of_a_window_are_told_apart(front):
+    truth, called = np.zeros((2, 40, 60), bool)
+    truth[5:9, 5:9] = called[7:11, 7:11] = True  # touched
+    truth[20:24, 5:9] = True  # missed
+    called[30:33, 40:43] = True  # nobody labelled it
+    marks = front.rings(truth, called)
+    assert [mark[0] for mark in marks] == ["found", "missed", "unlabelled"]
+    assert marks[1][1:3] == (21.5, 6.5) and marks[2][1:3] == (31, 41)
+
+
+def test_the_window_is_the_one_with_most_lesions(front):
+    mask = np.zeros((1500, 2500), bool)
+    for row, column in ((100, 100), (900, 1500), (950, 1600), (1000, 1700)):
+        mask[row : row + 5, column : column + 5] = True
+    count, row, column = front.richest(mask)
+    assert count == 3 and row <= 900 and column <= 1500 and row + front.HEIGHT > 1000 and column + front.WIDTH > 1700
+    assert front.richest(np.zeros((600, 800), bool)) == (0, 0, 0)
