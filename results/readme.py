@@ -1,10 +1,11 @@
-"""Write the README's table and picture anew from the results: ``python results/readme.py``."""
+"""Write the README's title mark, table and picture anew from the results: ``python results/readme.py``."""
 
 import json
 import re
 from pathlib import Path
 
 from maa import figures
+from maa.claim import mark
 from maa.reproduce import PAPER, PAPER_GAIN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +135,8 @@ def section(results: dict) -> str:
 
 
 def renewed(readme: str, results: dict) -> str:
-    """The README with what stands between its marks written anew."""
+    """The README with the mark of its title, and what stands between its marks, written anew."""
+    readme = re.sub(r"\*\*\[¬?Re\]\*\*", f"**{mark(results)}**", readme)
     pattern = re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1])
     return re.sub(pattern, lambda _: section(results), readme, flags=re.DOTALL)
 
