@@ -65,16 +65,19 @@ FURTHER: dict[str, dict[str, Refinement]] = {
         "uniform": replace(_PLAIN, source="unlabelled"),
         "selective": replace(_SAMPLED, source="unlabelled"),
     },
-    "side of the PRN's patch": {"45": _PLAIN, "61": replace(_PLAIN, depth=10)},
 }
 
 #: Healthy patches that selective sampling chooses from, beside the profile's number of them.
 LARGE_POOL = 400_000
 
-#: By question about the first stage: what is told to `maa.study.Study.hgn`, the first of them the reference.
-FIRST_STAGE: dict[str, dict[str, dict]] = {
-    "side of the HGNs' patch": {"45": {}, "61": {"depth": 10}},
-    "source of the HGNs' healthy patches": {"healthy patients": {}, "anywhere unlabelled": {"source": "unlabelled"}},
+#: By question about the first stage: the scales it is asked of, and what is told to `maa.study.Study.hgn`, the first of
+#: them the reference.
+FIRST_STAGE: dict[str, tuple[tuple[float, ...], dict[str, dict]]] = {
+    "side of the HGN's patch": ((0.5,), {"45": {}, "61": {"depth": 10}}),
+    "source of the HGNs' healthy patches": (
+        (1.0, 0.5),
+        {"healthy patients": {}, "anywhere unlabelled": {"source": "unlabelled"}},
+    ),
 }
 
 #: Hypothesis thresholds to try.
@@ -154,8 +157,8 @@ def decide(dataset: Dataset, profile: Profile, out) -> dict:
                 answered.setdefault(question, {}).setdefault(name, []).append(measured[variant])
     questions = {question: _compared(answers) for question, answers in answered.items()}
     validation = Validation(study, first)
-    for question, answers in FIRST_STAGE.items():
-        questions |= _first_stage(study, validation, first, question, answers)
+    for question, (scales, answers) in FIRST_STAGE.items():
+        questions |= _first_stage(study, validation, first, question, scales, answers)
     results = {**head(study, validation, first, started), "seeds": list(profile.seeds), "questions": questions}
     write_json(Path(out) / "decisive.json", results)
     return results
@@ -186,23 +189,23 @@ def _second_stage(validation: Validation, runs: Mapping[Hashable, Trained]) -> d
     return measured
 
 
-def _first_stage(study: Study, validation: Validation, seed: int, question: str, answers: Mapping[str, dict]) -> dict:
-    """The answers to a question about the first stage: of each scale alone, and of their fusion."""
-    runs = {name: [study.hgn(scale, seed, **told) for scale in (1.0, 0.5)] for name, told in answers.items()}
+def _first_stage(study: Study, validation: Validation, seed: int, question: str, scales, answers: Mapping[str, dict]) -> dict:
+    """The answers to a question about the first stage: of each scale alone and, where both were asked, of their fusion."""
+    runs = {name: {f"HGN {scale:g}x": study.hgn(scale, seed, **told) for scale in scales} for name, told in answers.items()}
 
     def maps(index):
-        for name, pair in runs.items():
-            fine, half = (validation.alone(run, index) for run in pair)
-            yield from {(name, "HGN 1x"): fine, (name, "HGN 0.5x"): half, (name, "fused"): fuse([fine, half])}.items()
+        for name, networks in runs.items():
+            alone = {row: validation.alone(run, index) for row, run in networks.items()}
+            yield from (((name, row), map_) for row, map_ in alone.items())
+            if len(alone) > 1:
+                yield (name, "fused"), fuse(list(alone.values()))
 
     scores = validation.score(maps, f"Scoring the first stage: {question}")
-    for name, pair in runs.items():
-        for run, row in zip(pair, ("HGN 1x", "HGN 0.5x")):
+    for name, networks in runs.items():
+        for row, run in networks.items():
             add_metrics(run, **measures(scores[name, row]))
-    return {
-        f"{question}, {row}": _compared({name: [_Measured(scores[name, row])] for name in answers})
-        for row in ("HGN 1x", "HGN 0.5x", "fused")
-    }
+    rows = dict.fromkeys(row for _, row in scores)
+    return {f"{question}, {row}": _compared({name: [_Measured(scores[name, row])] for name in answers}) for row in rows}
 
 
 def _thresholds(validation: Validation, run: Trained) -> dict[str, list[_Measured]]:

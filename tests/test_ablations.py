@@ -21,7 +21,7 @@ SEEDS = (1, 2)
 @pytest.fixture(scope="module")
 def answered(tiny_phantom, tmp_path_factory):
     """A question of each kind, on a tiny phantom: where the results are, those of `ablate`, and those of `decide`."""
-    out = tmp_path_factory.mktemp("ablate")
+    out, sides = tmp_path_factory.mktemp("ablate"), {"45": {}, "29": {"depth": 6}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAA_CACHE", str(out / "cache"))
         patch.setenv("MAA_PROGRESS", "0")
@@ -30,7 +30,7 @@ def answered(tiny_phantom, tmp_path_factory):
         patch.setattr(module, "QUESTIONS", {name: QUESTIONS[name] for name in ("rims of lesions", "scales of the patch")})
         patch.setattr(module, "DECISIVE", ("rims of lesions",))
         patch.setattr(module, "FURTHER", {"power": FURTHER["power of the sampler's error"]})
-        patch.setattr(module, "FIRST_STAGE", {"side": {"45": {}, "29": {"depth": 6}}})
+        patch.setattr(module, "FIRST_STAGE", {"side": ((0.5,), sides), "both": ((1.0, 0.5), sides)})
         patch.setattr(module, "LARGE_POOL", 90)
         patch.setattr(module, "THRESHOLDS", (0.001, 0.5))
         told = open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out"
@@ -48,7 +48,7 @@ def test_each_question_changes_one_thing():
             changed = [name for name, value in vars(other).items() if value != getattr(reference, name, 1.0)]
             # To switch an idea on is one change, whatever its settings.
             assert len(changed) == 1 or other in REFINEMENTS.values() or "selective" in changed or "triplet_weight" in changed
-    for question, answers in FIRST_STAGE.items():
+    for question, (_, answers) in FIRST_STAGE.items():
         reference, *others = answers.values()
         assert reference == {} and all(len(other) == 1 for other in others), question
 
@@ -67,7 +67,7 @@ def test_every_variant_is_measured_against_the_first(answered):
                 if "by_weight" in answer:
                     assert max(answer["by_weight"].values()) == pytest.approx(answer["seeds"][0])
     assert list(ablated["questions"]) == ["rims of lesions", "scales of the patch", "fusion", "hypothesis threshold"]
-    rows = [f"side, {row}" for row in ("HGN 1x", "HGN 0.5x", "fused")]
+    rows = ["side, HGN 0.5x", *(f"both, {row}" for row in ("HGN 1x", "HGN 0.5x", "fused"))]
     assert list(decided["questions"]) == ["rims of lesions", "power", "pool of the sampling", *rows]
     assert list(decided["questions"]["pool of the sampling"]) == ["60", "90"]
 
