@@ -94,7 +94,8 @@ def warnings(quality: Quality, factor: float = 1.0) -> tuple[str, ...]:
     factor : float
         As in `measure`.
     """
-    if quality.colour < RETINA_COLOUR or quality.unevenness > RETINA_EVEN:
+    # Light that saturates the channels takes the colour of a retina, too.
+    if quality.glare <= GLARE and (quality.colour < RETINA_COLOUR or quality.unevenness > RETINA_EVEN):
         return ("This does not have the colours of a retina: what is marked in it means nothing.",)
     said = {
         "Too dark: the least contrast, of which microaneurysms consist, is lost in the camera's noise.": quality.brightness < DARK,
@@ -113,6 +114,8 @@ def _colour(image, fov):
     small = np.asarray(Image.fromarray(image).reduce(step)).astype(np.float32)
     inside = _shrunk(fov, (small.shape[1], small.shape[0]))
     pixels = small[inside if inside.any() else ...].reshape(-1, 3)
+    true = pixels[:, 0] < 250  # a saturated red is less red than it was
+    pixels = pixels[true] if true.mean() > 0.01 else pixels
     orange = (pixels[:, 0] - pixels[:, 1]) / np.maximum(pixels.max(axis=1), 1)
     low, high = np.percentile(pixels[:, 0] / (pixels.sum(axis=1) + 1), [16, 84])
     return float(np.median(orange)), float(high - low)

@@ -620,6 +620,20 @@ def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaEr
     return list(zip(files, unique, strict=True)), problems, notes
 
 
+def uploaded(value: Sequence | Mapping) -> bytes:
+    """The bytes of the file that an ``ipywidgets.FileUpload`` holds: its value is a tuple in version 8, a dictionary in 7.
+
+    Raises
+    ------
+    MaaError
+        When there is no file.
+    """
+    files = list(value.values() if isinstance(value, Mapping) else value)
+    if not files:
+        raise MaaError("No photograph was chosen: choose one with the button.")
+    return bytes(files[-1]["content"])
+
+
 def output_files(folder, name: str) -> dict[str, Path]:
     """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
