@@ -533,8 +533,9 @@ def _described(system, threshold, degrees, resize, weights) -> dict[str, str]:
     """What was run, for the page."""
     kind = final_map(system)
     count = sum(parameter.numel() for network in networks(system) for parameter in network.parameters())
+    now = datetime.now()
     return {
-        "Made": datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
+        "Made": f"{now.day} {now:%B %Y, %H:%M}",
         "Program": f"maa {version('maa')}",
         "System": f"{MAPS[kind]} ({count:,} parameters)",
         "Weights": f"{weights or 'not named'}, fingerprint {fingerprint_of(system)[:12]}",

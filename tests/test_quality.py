@@ -43,11 +43,11 @@ def test_every_way_to_spoil_a_photograph_is_told_by_its_name(phantom):
     image, fov = phantom.image, phantom.fov
     assert said(image, fov) == []
     assert said(blurred(image, 6), fov) == ["Out of focus"]
-    assert said((image * 0.12).astype(np.uint8), fov)[0] == "Too dark"
+    assert said((image * 0.12).astype(np.uint8), fov) == ["Too dark"]
     assert said(np.clip(image * 4.0, 0, 255).astype(np.uint8), fov) == ["Over-exposed"]
     assert said(np.clip(image * 1.8, 0, 255).astype(np.uint8), fov) == [], "red alone may be saturated"
     assert said(compressed(image, 8), fov) == ["Strongly compressed"]
-    assert said(image, fov, quality.COARSE + 0.1)[-1] == "Too few pixels"
+    assert said(image, fov, quality.COARSE + 0.1) == ["Too few pixels"]
 
 
 def test_a_picture_without_a_retina_gets_that_warning_alone(phantom):

@@ -27,6 +27,7 @@ class DarkSpots:
     """Stands in for a trained system: a pixel's probability is its darkness.  Remembers what size it was shown."""
 
     rows = {"hgn_1x"}
+    hgn_1x = hgn_half = prn = None
 
     def __init__(self, **thresholds):
         self.settings = Settings(thresholds=thresholds)
