@@ -37,7 +37,7 @@ DARK = 20.0
 GLARE = 0.05
 
 #: Above this `Quality.blocks` it is strongly compressed: as they are, JPEGs themselves, 2.1 to 2.9; compressed again at a
-#: quality of 30 at most 2.6, at 15 from 7.3, at 8 from 36.
+#: quality of 30 at most 2.6, at 15 from 7.3, at 8 more still.
 BLOCKS = 5.0
 
 #: Above this factor of resizing a photograph holds too few pixels for the smallest lesions, whatever is done to it: a lesion
@@ -169,8 +169,8 @@ def _blocks(green, fov):
     columns = np.stack([np.where(inside, steps, 0).sum(axis=0), inside.sum(axis=0)])
     phases = np.array([columns[:, phase::8].sum(axis=1) for phase in range(8)])
     mean = phases[:, 0] / np.maximum(phases[:, 1], 1)
-    # A photograph without any noise has no steps elsewhere: a hundredth of a grey level is none.
-    return float(mean.max() / max(np.median(mean), 0.01))
+    # A picture without any noise has no steps elsewhere, so an edge would stand for a block's.
+    return float(mean.max() / max(np.median(mean), 0.05))
 
 
 def _shrunk(fov, size):

@@ -160,7 +160,7 @@ def test_overlay_draws_around_the_lesion_and_not_on_it():
 
 def test_threshold_is_the_chosen_one_unless_named_and_missing_is_said():
     chosen = segment(photograph(), DarkSpots(hgn_1x=0.37), resize=1)
-    assert chosen.threshold == 0.37 and chosen.notes == chosen.warnings == ()
+    assert chosen.threshold == 0.37 and chosen.notes == ()
     assert segment(photograph(), DarkSpots(hgn_1x=0.37), threshold=0.2, resize=1).threshold == 0.2
     unchosen = segment(photograph(), DarkSpots(), resize=1)
     assert unchosen.threshold == module.UNCHOSEN_THRESHOLD and "maa evaluate" in unchosen.notes[0]
@@ -196,7 +196,7 @@ def test_available_maps_are_those_that_the_system_makes(absent, expected):
 def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
     paper = tiny_system(thresholds={"refined": 0.3})
     settings = Settings(hypothesis=0.05, thresholds={"refined": 0.3, LAST: 0.2})
-    system = Beyond(paper, (UNet(2, 1).eval(),), PRN(2, 4).eval(), settings)
+    system = Beyond(paper, (UNet(2).eval(),), PRN(2, 4).eval(), settings)
     found = segment(photograph((96, 96), 45, None), system, resize=1)
     assert (found.map, found.threshold) == (LAST, 0.2) and found.probability.shape == (96, 96)
     assert len(module.networks(system)) == 5 and len(module.networks(paper)) == 3
