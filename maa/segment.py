@@ -508,12 +508,15 @@ def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequen
     photographs.insert(1, "file", [path.name for path in found["file"]])
     photographs["warnings"] = [" ".join(sentences) for sentences in found["warnings"]]
     photographs["lesions"] = photographs["lesions"].astype("Int64")  # which has a way to say that there is no count
+    # Whoever reads them needs no folder of this machine.
+    plainly = {id(error): str(error).replace(str(path), path.name) for _, path, error in unusable}
+    refused = [plainly.get(id(problem), str(problem)) for problem in report.problems]
     lost = pd.DataFrame(
-        [(name, path.name, f"Not segmented: {error}") for name, path, error in unusable], columns=["image", "file", "warnings"]
+        [(name, path.name, f"Not segmented: {plainly[id(error)]}") for name, path, error in unusable], columns=["image", "file", "warnings"]
     )
     photographs = pd.concat([photographs, lost], ignore_index=True) if len(lost) else photographs
     lesions = report.lesions.round({"row": 1, "column": 1, "score": 4})
-    page = summary.page(entries, run, [str(problem) for problem in report.problems], report.notes)
+    page = summary.page(entries, run, refused, report.notes)
     texts = {
         "lesions.csv": lesions.to_csv(index=False, lineterminator="\n"),
         "photographs.csv": photographs.to_csv(index=False, lineterminator="\n"),

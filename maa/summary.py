@@ -120,7 +120,7 @@ def ringed(found: Segmentation, side: int) -> Image.Image:
     for lesion in found.lesions.itertuples():
         row, column = (lesion.row + 0.5) * factor, (lesion.column + 0.5) * factor
         radius = max(4.0, math.sqrt(lesion.area / math.pi) * factor + 2)
-        pen.ellipse((column - radius, row - radius, column + radius, row + radius), outline=OUTLINE)
+        pen.ellipse((column - radius, row - radius, column + radius, row + radius), outline=OUTLINE, width=2)
     return picture
 
 
@@ -144,24 +144,27 @@ def contact_sheet(entries: Sequence[Entry]) -> Image.Image:
     rows = math.ceil(len(entries) / columns)
     gap, line = cell // 20, cell // 16
     small, large = font(line), font(line + 4)
+    # No higher than the highest thumbnail, so that a folder of wide photographs leaves no gaps.
+    shapes = [Image.open(io.BytesIO(shown.thumbnail)).size for shown in entries]
+    height = max(min(cell, round(cell * high / wide)) for wide, high in shapes)
     below = 2 * line + 3 * gap
     width, top = max(640, columns * (cell + gap) + gap), 4 * line + gap
-    sheet = Image.new("RGB", (width, top + rows * (cell + below)), (17, 20, 24))
+    sheet = Image.new("RGB", (width, top + rows * (height + below)), (17, 20, 24))
     pen = ImageDraw.Draw(sheet)
     pen.text((gap, gap), heading(entries), font=large, fill="white")
     pen.text((gap, gap + 2 * line), "For research and teaching only: no diagnosis.", font=small, fill=(190, 196, 204))
     for place, shown in enumerate(entries):
         left = gap + place % columns * (cell + gap)
-        upper = top + place // columns * (cell + below)
+        upper = top + place // columns * (height + below)
         picture = Image.open(io.BytesIO(shown.thumbnail))
         picture.thumbnail((cell, cell))
-        sheet.paste(picture, (left + (cell - picture.width) // 2, upper + (cell - picture.height) // 2))
-        pen.text((left, upper + cell + gap // 2), fitting(shown.name, small, cell), font=small, fill="white")
+        sheet.paste(picture, (left + (cell - picture.width) // 2, upper + (height - picture.height) // 2))
+        pen.text((left, upper + height + gap // 2), fitting(shown.name, small, cell), font=small, fill="white")
         said = f"{shown.lesions:,} {'lesion' if shown.lesions == 1 else 'lesions'}"
-        pen.text((left, upper + cell + gap // 2 + line + 4), said, font=small, fill=OUTLINE)
+        pen.text((left, upper + height + gap // 2 + line + 4), said, font=small, fill=OUTLINE)
         if shown.warnings:
             start = left + pen.textlength(said + "   ", font=small)
-            pen.text((start, upper + cell + gap // 2 + line + 4), "warning", font=small, fill=(255, 190, 60))
+            pen.text((start, upper + height + gap // 2 + line + 4), "warning", font=small, fill=(255, 190, 60))
     return sheet
 
 

@@ -329,7 +329,8 @@ def test_table_of_photographs_accounts_for_every_photograph(eyes, tmp_path):
     assert list(table) == ["file", "lesions", "score", "resized", "warnings"]
     assert list(table.index) == ["clean", "left", "right", "broken"]
     assert table.loc["clean", "lesions"] == 0 and np.isnan(table.loc["clean", "score"])
-    assert np.isnan(table.loc["broken", "lesions"]) and "Not segmented" in table.loc["broken", "warnings"]
+    assert np.isnan(table.loc["broken", "lesions"]) and "Not segmented: broken.jpg" in table.loc["broken", "warnings"]
+    assert str(eyes) not in (tmp_path / "out" / "index.html").read_text(), "a colleague needs no folder of this machine"
     assert ",0,,1" in (tmp_path / "out" / "photographs.csv").read_text(), "counts are whole numbers"
 
 
