@@ -2,19 +2,28 @@
 
 In Python::
 
-    system = System.load("weights")
-    result = segment("eye.jpg", system)
-    result.lesions
+    from maa.segment import load_system, segment
 
-On the command line: ``maa segment photographs --weights weights --out found``.  Explained in chapter 9.
+    system = load_system()                # System: the weights that come with maa; load_system(track="beyond"): Beyond
+    result = segment("eye.jpg", system)   # Segmentation
+    result.lesions                        # DataFrame: image, row, column, area, score
+    result.probability                    # ndarray, (H, W), uint16: probability times 65535
+    result.mask                           # ndarray, (H, W), bool
+    result.overlay                        # ndarray, (H, W, 3), uint8
+    result.warnings                       # tuple of str: what would mislead, such as a photograph out of focus
+
+On the command line: ``maa segment photographs --out found``.  Explained in chapter 9.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +31,15 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
+from maa import quality, summary
+from maa.beyond import LAST, NAMES, Beyond
 from maa.errors import MaaError
 from maa.fundus import field_of_view, read_image
+from maa.hardware import device
 from maa.inference import FULL
 from maa.patches import stack_photograph
 from maa.phantom import IDRID_PIXELS_PER_DEGREE
-from maa.progress import track
+from maa.progress import track as tracked
 from maa.system import FILES, ROWS, System
 
 #: Field of view, in degrees, that a camera is taken to have: IDRiD's, and the most common one.
@@ -37,17 +49,20 @@ FIELD_DEGREES = 50.0
 #: differ in size by more, and resizing costs sharpness.  Our choice.
 TOLERANCE = (0.8, 1.25)
 
-#: Above this factor a photograph holds too few pixels for the smallest lesions, whatever is done to it.
-COARSE = 3.0
-
 #: Pixels of the largest photograph that is segmented, after resizing: some 4 GB of memory.
 MAX_WORKING_PIXELS = 60_000_000
 
 #: The threshold where none was chosen on validation photographs.
 UNCHOSEN_THRESHOLD = 0.5
 
-#: Colour of the outlines in an overlay: no part of a retina is cyan.
-OUTLINE = (0, 229, 255)
+#: What a system can be, and the map that it ends with: the paper's, and the one with more networks (chapter 10).
+TRACKS = {"paper": "refined", "beyond": LAST}
+
+#: Every map that a system may make, in the order in which they build on one another.
+MAPS = ROWS | NAMES | {LAST: "U-Nets, HGNs and PRN, beyond the paper"}
+
+#: What a run writes once, beside three files for each photograph.
+TABLES = ("lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _COLUMNS = ["image", "row", "column", "area", "score"]
@@ -67,13 +82,15 @@ class Segmentation:
     probability : ndarray, shape (H, W), uint16
         Probability of a microaneurysm times 65535; zero outside the field of view.
     map : str
-        Which map of the system it is: a key of `maa.system.ROWS`.
+        Which map of the system it is: a key of `MAPS`.
     threshold : float
         Probability from which a pixel is called a microaneurysm.
     resized : float
         By which factor the photograph was resized for the networks; 1 when it was not.
     notes : tuple of str
-        What a reader of the result should know; sentences.
+        What was done and has to be known, such as resizing; sentences.
+    warnings : tuple of str
+        What would mislead, such as a photograph out of focus; sentences (see `maa.quality`).
     """
 
     name: str
@@ -84,6 +101,7 @@ class Segmentation:
     threshold: float
     resized: float = 1.0
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -126,7 +144,7 @@ class Segmentation:
         mask = self.mask.view(np.uint8)
         inner, outer = (ndimage.maximum_filter(mask, 1 + 2 * reach) for reach in (gap, gap + width))
         drawn = self.image.copy()
-        drawn[outer > inner] = OUTLINE
+        drawn[outer > inner] = summary.OUTLINE
         return drawn
 
     def files(self, folder) -> dict[str, Path]:
@@ -169,8 +187,8 @@ class Segmentation:
 
 
 def segment(
-    photograph,
-    system: System,
+    photograph: str | os.PathLike | np.ndarray,
+    system: System | Beyond,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
     resize: float | None = None,
@@ -181,7 +199,9 @@ def segment(
     Parameters
     ----------
     photograph : path-like or ndarray, shape (H, W, 3), uint8
-    system : System
+        A file of any ordinary format (see `maa.fundus.read_image`), or RGB.
+    system : System or Beyond
+        As `load_system` gives it.
     threshold : float, optional
         Probability, 0 to 1, from which a pixel is called a microaneurysm.  By default the one that was
         chosen on validation photographs, else `UNCHOSEN_THRESHOLD`.
@@ -197,7 +217,7 @@ def segment(
     Returns
     -------
     Segmentation
-        Of the last map of `maa.system.ROWS` that the system makes.
+        Of the last map of `MAPS` that the system makes.
 
     Raises
     ------
@@ -219,6 +239,7 @@ def segment(
         name = name or Path(photograph).stem
     fov = field_of_view(image, called)
     factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
+    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
     height, width = fov.shape
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     if size[0] * size[1] > MAX_WORKING_PIXELS:
@@ -248,17 +269,56 @@ def segment(
             f"The weights come without a threshold, so {UNCHOSEN_THRESHOLD} was used: "
             "maa evaluate --split validation chooses one.",
         )
-    return Segmentation(name or "photograph", image, fov, probability, kind, float(threshold), float(factor), notes)
+    return Segmentation(
+        name or "photograph", image, fov, probability, kind, float(threshold), float(factor), notes, warnings
+    )
 
 
-def final_map(system: System) -> str:
-    """The last of the maps (keys of `maa.system.ROWS`) that a system makes: the one to use."""
+def final_map(system: System | Beyond) -> str:
+    """The last of the maps (keys of `MAPS`) that a system makes: the one to use."""
     return available_maps(system)[-1]
 
 
-def available_maps(system: System) -> list[str]:
-    """The maps (keys of `maa.system.ROWS`) that a system makes, in the order of the paper's table."""
-    return [name for name in ROWS if name in system.rows]
+def available_maps(system: System | Beyond) -> list[str]:
+    """The maps (keys of `MAPS`) that a system makes, each after those that it builds on."""
+    return [name for name in MAPS if name in system.rows]
+
+
+def load_system(weights: str | os.PathLike | None = None, track: str = "paper") -> System | Beyond:
+    """The trained networks of a folder of weights, on what this machine computes best with.
+
+    Parameters
+    ----------
+    weights : path-like, optional
+        By default the folder that comes with the package.
+    track : {"paper", "beyond"}
+        The paper's system, or the one with more networks of chapter 10, which finds more and takes about twice as long.
+
+    Returns
+    -------
+    System or Beyond
+
+    Raises
+    ------
+    MaaError
+        When the folder is missing or damaged, or has no weights of that track.
+    """
+    if track not in TRACKS:
+        raise MaaError(f"There is no track {track!r}: choose {' or '.join(TRACKS)}.")
+    folder = default_weights() if weights is None else Path(weights)
+    if not folder.is_dir():
+        raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
+    system = Beyond.load(folder) if track == "beyond" else System.load(folder)
+    for network in networks(system):
+        network.to(device())
+    return system
+
+
+def networks(system: System | Beyond) -> list:
+    """The networks of a system that are there."""
+    paper = getattr(system, "paper", system)
+    parts = (paper.hgn_1x, paper.hgn_half, paper.prn, *((*system.unets, system.prn) if system is not paper else ()))
+    return [network for network in parts if network is not None]
 
 
 def field_diameter(fov: np.ndarray) -> float | None:
@@ -310,16 +370,10 @@ def resize_factor(fov: np.ndarray, degrees: float = FIELD_DEGREES) -> tuple[floa
     factor = IDRID_PIXELS_PER_DEGREE * degrees / diameter
     if TOLERANCE[0] <= factor <= TOLERANCE[1]:
         return 1.0, ()
-    notes = (
+    return factor, (
         f"Resized by {factor:.2f}: its field of view of {degrees:g} degrees is {diameter:,.0f} pixels wide, "
         f"IDRiD's would be {IDRID_PIXELS_PER_DEGREE * degrees:,.0f}.",
     )
-    if factor > COARSE:
-        notes += (
-            f"It holds only {diameter / degrees:.0f} pixels a degree, too few to show small microaneurysms "
-            "(unless the camera's field is smaller: --degrees).",
-        )
-    return factor, notes
 
 
 def default_weights() -> Path:
@@ -346,8 +400,8 @@ class Report:
     Attributes
     ----------
     photographs : DataFrame
-        One row a segmented photograph: name, path, lesions (count), score (of the most probable lesion; NaN
-        without any), resized, notes.
+        One row a segmented photograph: image (name), file (Path), lesions (count), score (of the most probable lesion;
+        NaN without any), resized, warnings and notes (tuples of sentences).
     lesions : DataFrame
         As `Segmentation.lesions`, of all photographs.
     problems : list of MaaError
@@ -364,17 +418,23 @@ class Report:
 
 def segment_files(
     inputs: Sequence,
-    out,
-    system: System,
+    out: str | os.PathLike,
+    system: System | Beyond,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
     resize: float | None = None,
+    weights: str = "",
 ) -> Report:
     """Segment photographs and folders of photographs into one folder.
 
     Writes for each photograph ``NAME_probability.png``, ``NAME_mask.png`` and ``NAME_overlay.jpg``, and at the
-    end ``lesions.csv`` with one row a lesion.  A photograph that cannot be used does not stop the others.  One
-    photograph is in memory at a time.
+    end `TABLES`: ``lesions.csv`` (one row a lesion), ``photographs.csv`` (one row a photograph), ``contact_sheet.jpg``
+    and ``index.html``, the page to hand to a colleague.  A photograph that cannot be used does not stop the others.
+    Interrupted from the keyboard, it writes the tables of what is done.
+
+    The tables of an earlier run into the same folder are removed as soon as the first new photograph is written, so that
+    no table ever speaks of other results than those beside it; overlays, masks and maps of photographs that this run does
+    not have stay, and are mentioned.
 
     Parameters
     ----------
@@ -384,6 +444,8 @@ def segment_files(
         Made when the first photograph is done.
     system, threshold, degrees, resize
         As in `segment`.
+    weights : str
+        Where the system is from, as the page says it.
 
     Returns
     -------
@@ -396,6 +458,7 @@ def segment_files(
 
     Notes
     -----
+    One photograph is in memory at a time; of those that are done only what the page shows of them is kept, some 50 KB each.
     Explained in chapter 9.
     """
     _check(threshold, degrees, resize)
@@ -404,23 +467,103 @@ def segment_files(
         raise MaaError(f"{out} is a file, not a folder: name a folder for the results.")
     jobs, problems, notes = photographs_of(inputs)
     _protect(jobs, inputs, out)
-    rows, lesions = [], [pd.DataFrame(columns=_COLUMNS)]
-    for path, name in track(jobs, "Segmenting photographs"):
-        try:
-            found = segment(path, system, threshold, degrees, resize, name)
-        except MaaError as error:
-            problems.append(error)
-            continue
-        found.save(out)
-        best = found.lesions["score"].max() if len(found.lesions) else float("nan")
-        rows.append((name, path, len(found.lesions), best, found.resized, found.notes))
-        lesions.append(found.lesions)
-    table = pd.concat([part for part in lesions if len(part)] or lesions[:1], ignore_index=True)
+    rows, unusable, entries, lesions = [], [], [], [pd.DataFrame(columns=_COLUMNS)]
+    try:
+        for path, name in tracked(jobs, "Segmenting photographs"):
+            try:
+                found = segment(path, system, threshold, degrees, resize, name)
+            except MaaError as error:
+                problems.append(error)
+                unusable.append((name, path, error))
+                continue
+            files = found.save(out)
+            if not rows:
+                for table in TABLES:
+                    (out / table).unlink(missing_ok=True)
+            entries.append(summary.entry(found, path.name, files["overlay"].name, *summary.sizes(len(jobs))))
+            best = found.lesions["score"].max() if len(found.lesions) else float("nan")
+            rows.append((name, path, len(found.lesions), best, found.resized, found.warnings, found.notes))
+            lesions.append(found.lesions)
+            used = found.threshold
+            del found  # before the next one is read
+    except KeyboardInterrupt:
+        done = len(rows) + len(unusable)
+        problems.append(MaaError(f"Stopped by hand after {done} of {len(jobs)} photographs: run it again for the others."))
+    found_lesions = pd.concat([part for part in lesions if len(part)] or lesions[:1], ignore_index=True)
+    report = Report(
+        pd.DataFrame(rows, columns=["image", "file", "lesions", "score", "resized", "warnings", "notes"]),
+        found_lesions, problems, notes,
+    )  # fmt: skip
     if rows:
-        text = table.round({"row": 1, "column": 1, "score": 4}).to_csv(index=False, lineterminator="\n")
-        _write_together({"csv": out / "lesions.csv"}, lambda _, partial: partial.write_text(text, encoding="utf-8"))
-    columns = ["name", "path", "lesions", "score", "resized", "notes"]
-    return Report(pd.DataFrame(rows, columns=columns), table, problems, notes)
+        notes += _left_behind(out, jobs)
+        run = _described(system, used, degrees, resize, weights)
+        _write_tables(out, report, unusable, entries, run)
+    return report
+
+
+def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequence, run: Mapping[str, str]) -> None:
+    """Write the two tables, the contact sheet and the page, all or none of them."""
+    found = report.photographs
+    photographs = found[["image", "lesions", "score", "resized"]].round({"score": 4, "resized": 4})
+    photographs.insert(1, "file", [path.name for path in found["file"]])
+    photographs["warnings"] = [" ".join(sentences) for sentences in found["warnings"]]
+    photographs["lesions"] = photographs["lesions"].astype("Int64")  # which has a way to say that there is no count
+    # Whoever reads them needs no folder of this machine.
+    plainly = {id(error): str(error).replace(str(path), path.name) for _, path, error in unusable}
+    refused = [plainly.get(id(problem), str(problem)) for problem in report.problems]
+    lost = pd.DataFrame(
+        [(name, path.name, f"Not segmented: {plainly[id(error)]}") for name, path, error in unusable], columns=["image", "file", "warnings"]
+    )
+    photographs = pd.concat([photographs, lost], ignore_index=True) if len(lost) else photographs
+    lesions = report.lesions.round({"row": 1, "column": 1, "score": 4})
+    page = summary.page(entries, run, refused, report.notes)
+    texts = {
+        "lesions.csv": lesions.to_csv(index=False, lineterminator="\n"),
+        "photographs.csv": photographs.to_csv(index=False, lineterminator="\n"),
+        "index.html": page,
+    }
+
+    def write(table, partial):
+        if table in texts:
+            partial.write_text(texts[table], encoding="utf-8")
+        else:
+            summary.contact_sheet(entries).save(partial, "JPEG", quality=88)
+
+    _write_together({table: out / table for table in TABLES}, write)
+
+
+def _described(system, threshold, degrees, resize, weights) -> dict[str, str]:
+    """What was run, for the page."""
+    kind = final_map(system)
+    count = sum(parameter.numel() for network in networks(system) for parameter in network.parameters())
+    now = datetime.now()
+    return {
+        "Made": f"{now.day} {now:%B %Y, %H:%M}",
+        "Program": f"maa {version('maa')}",
+        "System": f"{MAPS[kind]} ({count:,} parameters)",
+        "Weights": f"{weights or 'not named'}, fingerprint {fingerprint_of(system)[:12]}",
+        "Threshold": f"probability {threshold:.3f}",
+        "Scale": f"field of view taken as {degrees:g} degrees" if resize is None else f"resized by {resize:g}",
+    }
+
+
+def fingerprint_of(system: System | Beyond) -> str:
+    """SHA-256 (hexadecimal) of every parameter of a system: the same weights have the same, wherever they lie."""
+    digest = hashlib.sha256()
+    for network in networks(system):
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _left_behind(out: Path, jobs) -> list[str]:
+    """What the folder holds from earlier runs, in one sentence, or nothing."""
+    ours = {target.name for _, name in jobs for target in output_files(out, name).values()}
+    older = sum(path.name not in ours for path in out.glob("*_overlay.jpg"))
+    if not older:
+        return []
+    return [f"{out.name} also holds {_count(older, 'overlay')} of earlier runs, which the tables and the page leave out."]
 
 
 def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaError], list[str]]:
@@ -479,6 +622,20 @@ def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaEr
         taken.add(candidate.casefold())
         unique.append(candidate)
     return list(zip(files, unique, strict=True)), problems, notes
+
+
+def uploaded(value: Sequence | Mapping) -> bytes:
+    """The bytes of the file that an ``ipywidgets.FileUpload`` holds: its value is a tuple in version 8, a dictionary in 7.
+
+    Raises
+    ------
+    MaaError
+        When there is no file.
+    """
+    files = list(value.values() if isinstance(value, Mapping) else value)
+    if not files:
+        raise MaaError("No photograph was chosen: choose one with the button.")
+    return bytes(files[-1]["content"])
 
 
 def output_files(folder, name: str) -> dict[str, Path]:

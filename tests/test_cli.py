@@ -434,7 +434,8 @@ def test_from_photographs_to_a_table_of_lesions(retinas, tmp_path, monkeypatch, 
     status, out, err = run("segment", photograph, "--weights", folder, "--out", tmp_path / "found", "--resize", 1)
     assert status == 0 and err == "" and "HGN geometric" in out
     names = [f"IDRiD_01_{ending}" for ending in ("mask.png", "overlay.jpg", "probability.png")]
-    assert files_below(tmp_path / "found") == [*names, "lesions.csv"]
+    assert files_below(tmp_path / "found") == [*names, "contact_sheet.jpg", "index.html", "lesions.csv", "photographs.csv"]
+    assert "HGN geometric" in (tmp_path / "found" / "index.html").read_text()
 
 
 def test_evaluate_needs_photographs_of_the_split(copy, weights, tmp_path):
@@ -516,7 +517,8 @@ def test_segment_does_the_good_ones_and_names_the_bad_ones_at_the_end(copy, weig
     assert status == 2 and len(lines) == len(bad)
     for line, path, word in zip(lines, bad, words, strict=True):
         assert str(path) in line and word in line
-    assert len(files_below(out)) == 4 and all(name.startswith((good.stem, "lesions")) for name in files_below(out))
+    tables = {"lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html"}
+    assert len(files_below(out)) == 7 and all(name in tables or name.startswith(good.stem) for name in files_below(out))
     assert "photographs: 1," in printed
 
 
@@ -546,6 +548,39 @@ def test_segment_says_how_it_was_resized(phantoms, weights, tmp_path):
     status, out, _ = run(*arguments)
     assert status == 0 and "Resized by 2." in out and "field of view of 4 degrees" in out
     assert Image.open(tmp_path / "found" / "IDRiD_01_probability.png").size == (128, 128)
+
+
+def test_segment_says_a_warning_once_and_of_which_photographs(copy, weights, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    for path in sorted(copy.rglob("IDRiD_*.jpg"))[:3]:
+        Image.fromarray(np.asarray(Image.open(path)) // 9).save(given / f"{path.stem}.png")
+    status, out, err = run("segment", given, "--weights", weights, "--out", tmp_path / "found", "--resize", 1)
+    assert status == 0 and err == "" and out.count("Warning: Too dark") == 1
+    assert ", ".join(sorted(path.stem for path in given.iterdir())) + ": Warning: Too dark" in out
+
+
+def test_segment_takes_names_as_they_are(copy, weights, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "found"
+    given.mkdir()
+    names = ["left eye, Müller", "a'b\"c", "[bold]&amp;<img src=x onerror=alert(1)>"]
+    for name in names:
+        shutil.copy(next(copy.rglob("IDRiD_01.jpg")), given / f"{name}.jpg")
+    (given / "paper.jpg").write_bytes(b"%PDF-1.7 no photograph")
+    status, printed, err = run("segment", given, "--weights", weights, "--out", out, "--resize", 1)
+    assert status == 2 and "paper.jpg is not an image" in err and len(err.splitlines()) == 1
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page and "paper.jpg is not an image" in page
+    for name in names:
+        assert name in printed and (out / f"{name}_overlay.jpg").exists()
+
+
+def test_segment_offers_both_tracks(phantoms, tmp_path):
+    photograph = next(phantoms.rglob("IDRiD_01.jpg"))
+    for track, name in (("paper", "HGN + PRN"), ("beyond", "beyond the paper")):
+        status, out, _ = run("segment", photograph, "--track", track, "--out", tmp_path / track, "--resize", 1)
+        assert status == 0 and name in out and "those that come with maa" in (tmp_path / track / "index.html").read_text()
+    assert refused(run("segment", photograph, "--track", "beyond", "--weights", tmp_path, "--out", tmp_path / "x"), "no U-Net")
 
 
 def test_segment_never_writes_among_the_photographs(copy, weights):

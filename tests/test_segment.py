@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from maa import segment as module
+from maa.beyond import LAST, Beyond
 from maa.errors import MaaError
 from maa.hgn import HGN
 from maa.inference import FULL
@@ -17,13 +18,16 @@ from maa.patches import MARGIN
 from maa.phantom import IDRID_PIXELS_PER_DEGREE, PhantomConfig, make_phantom
 from maa.prn import PRN
 from maa.segment import Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
+from maa.summary import OUTLINE
 from maa.system import Settings, System
+from maa.unet import UNet
 
 
 class DarkSpots:
     """Stands in for a trained system: a pixel's probability is its darkness.  Remembers what size it was shown."""
 
     rows = {"hgn_1x"}
+    hgn_1x = hgn_half = prn = None
 
     def __init__(self, **thresholds):
         self.settings = Settings(thresholds=thresholds)
@@ -84,12 +88,6 @@ def test_resize_factor_brings_the_scale_to_idrids_when_it_is_far(monkeypatch, pi
         assert factor == 1 and notes == ()
     else:
         assert factor == pytest.approx(expected, rel=1e-3) and f"Resized by {factor:.2f}" in notes[0]
-
-
-def test_photograph_with_too_few_pixels_is_said_to_be_so(monkeypatch):
-    monkeypatch.setattr(module, "field_diameter", lambda fov: 500.0)
-    assert any("too few" in note for note in resize_factor(None, 50)[1])
-    assert not any("too few" in note for note in resize_factor(None, 10)[1])
 
 
 @pytest.mark.parametrize("factor", [1, 0.5, 2, 1.7])
@@ -156,7 +154,7 @@ def test_no_lesion_is_an_empty_table_with_the_same_columns():
 def test_overlay_draws_around_the_lesion_and_not_on_it():
     probability = np.zeros((60, 60))
     probability[30, 30] = 1
-    drawn = (result(probability).overlay == module.OUTLINE).all(axis=2)
+    drawn = (result(probability).overlay == OUTLINE).all(axis=2)
     assert drawn.any() and not drawn[28:33, 28:33].any() and not drawn[:20].any()
 
 
@@ -195,6 +193,25 @@ def test_available_maps_are_those_that_the_system_makes(absent, expected):
     assert list(system.maps(stack_photograph(image, image.any(axis=2)))) == expected
 
 
+def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
+    paper = tiny_system(thresholds={"refined": 0.3})
+    settings = Settings(hypothesis=0.05, thresholds={"refined": 0.3, LAST: 0.2})
+    system = Beyond(paper, (UNet(2).eval(),), PRN(2, 4).eval(), settings)
+    found = segment(photograph((96, 96), 45, None), system, resize=1)
+    assert (found.map, found.threshold) == (LAST, 0.2) and found.probability.shape == (96, 96)
+    assert len(module.networks(system)) == 5 and len(module.networks(paper)) == 3
+    assert module.fingerprint_of(system) != module.fingerprint_of(paper) == module.fingerprint_of(tiny_system())
+
+
+def test_both_tracks_come_with_the_package(tmp_path):
+    assert module.final_map(module.load_system()) == module.TRACKS["paper"] == "refined"
+    assert module.final_map(module.load_system(track="beyond")) == module.TRACKS["beyond"] == LAST
+    with pytest.raises(MaaError, match="choose paper or beyond"):
+        module.load_system(track="other")
+    with pytest.raises(MaaError, match="no folder of weights"):
+        module.load_system(tmp_path / "absent")
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -223,8 +240,8 @@ def test_table_holds_every_lesion_of_every_photograph(eyes, tmp_path):
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
     table = pd.read_csv(tmp_path / "out" / "lesions.csv")
     assert list(table) == ["image", "row", "column", "area", "score"]
-    assert list(table["image"]) == ["left", "right"] == list(report.photographs["name"])
-    assert len(list((tmp_path / "out").iterdir())) == 2 * 3 + 1
+    assert list(table["image"]) == ["left", "right"] == list(report.photographs["image"])
+    assert len(list((tmp_path / "out").iterdir())) == 2 * 3 + len(module.TABLES)
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path):
@@ -237,7 +254,7 @@ def test_nothing_found_is_a_table_without_rows(tmp_path):
 def test_bad_photographs_do_not_stop_the_good_ones(eyes, tmp_path):
     (eyes / "broken.jpg").write_bytes(b"no image")
     report = segment_files([tmp_path / "absent.png", eyes], tmp_path / "out", DarkSpots(), resize=1)
-    assert list(report.photographs["name"]) == ["left", "right"]
+    assert list(report.photographs["image"]) == ["left", "right"]
     assert ["absent.png" in str(report.problems[0]), "broken.jpg" in str(report.problems[1])] == [True, True]
     assert not [path for path in (tmp_path / "out").iterdir() if "broken" in path.name or "partial" in path.name]
 
@@ -299,6 +316,82 @@ def test_results_cannot_go_into_a_file(eyes, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MaaError, match="is a file"):
         segment_files([eyes], tmp_path / "file", DarkSpots())
+
+
+# --- the tables and the page ------------------------------------------------------------------------
+
+
+def test_table_of_photographs_accounts_for_every_photograph(eyes, tmp_path):
+    (eyes / "broken.jpg").write_bytes(b"no image")
+    Image.fromarray(photograph(spot=None)).save(eyes / "clean.png")
+    segment_files([eyes], tmp_path / "out", DarkSpots(), threshold=0.7, resize=1)
+    table = pd.read_csv(tmp_path / "out" / "photographs.csv", index_col="image")
+    assert list(table) == ["file", "lesions", "score", "resized", "warnings"]
+    assert list(table.index) == ["clean", "left", "right", "broken"]
+    assert table.loc["clean", "lesions"] == 0 and np.isnan(table.loc["clean", "score"])
+    assert np.isnan(table.loc["broken", "lesions"]) and "Not segmented: broken.jpg" in table.loc["broken", "warnings"]
+    assert str(eyes) not in (tmp_path / "out" / "index.html").read_text(), "a colleague needs no folder of this machine"
+    assert ",0,,1" in (tmp_path / "out" / "photographs.csv").read_text(), "counts are whole numbers"
+
+
+def test_a_second_run_leaves_no_table_of_the_first_and_says_what_else_is_there(eyes, tmp_path):
+    out = tmp_path / "out"
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"]
+    assert report.notes == ["out also holds 1 overlay of earlier runs, which the tables and the page leave out."]
+    assert report.notes[0] in (out / "index.html").read_text()
+    (eyes / "bad.png").write_bytes(b"no image")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    segment_files([eyes / "bad.png"], out, DarkSpots(), resize=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "a run without a result changes nothing"
+
+
+def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
+    calls = []
+
+    def stopped(path, *arguments):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return segment(path, *arguments)
+
+    monkeypatch.setattr(module, "segment", stopped)
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert "Stopped by hand after 1 of 2" in str(report.problems[0])
+    assert list(pd.read_csv(tmp_path / "out" / "lesions.csv")["image"]) == ["left"]
+    assert "Stopped by hand" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.summary, "contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(MaaError, match="No space left"):
+        segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert not {path.name for path in (tmp_path / "out").iterdir()} & set(module.TABLES)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_warnings_reach_the_table_and_the_page(eyes, tmp_path):
+    (eyes / "right.png").unlink()
+    Image.fromarray(photograph() // 8).save(eyes / "dark.png")
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    said = dict(zip(report.photographs["image"], report.photographs["warnings"]))
+    assert said["left"] == () and said["dark"][0].startswith("Too dark")
+    assert "Too dark" in (tmp_path / "out" / "photographs.csv").read_text()
+    assert (tmp_path / "out" / "index.html").read_text().count("Too dark") == 1
+
+
+@pytest.mark.parametrize("value", [
+    ({"name": "a.jpg", "type": "image/jpeg", "content": memoryview(b"bytes")},),  # ipywidgets 8
+    {"a.jpg": {"metadata": {"name": "a.jpg"}, "content": b"bytes"}},  # ipywidgets 7
+])  # fmt: skip
+def test_uploaded_file_is_read_in_both_versions_of_the_widget(value):
+    assert module.uploaded(value) == b"bytes"
+    with pytest.raises(MaaError, match="No photograph was chosen"):
+        module.uploaded(type(value)())
+
+
+# --- weights --------------------------------------------------------------------------------------
 
 
 def test_default_weights_come_with_the_package_and_make_the_whole_system():
