@@ -229,7 +229,8 @@ def threshold_explorer(image, probability, truth, fov=None, window: tuple[int, i
     if thresholds is None:
         wanted = np.quantile(probability[truth & fov], np.linspace(0.1, 0.95, 15))
         # Rounded to what the slider prints, so that the picture is the one of the number read.
-        thresholds = np.unique([float(f"{t:.2g}") for t in wanted])
+        # None is zero, at which every pixel is called.
+        thresholds = np.unique([float(f"{t:.2g}") for t in wanted if t > 0])
     thresholds = figures._vector(thresholds, "thresholds").astype(float)
     if len(thresholds) == 0 or np.any(np.diff(thresholds) <= 0):
         raise ValueError("thresholds must hold at least one value and rise, but they are empty or do not.")

@@ -105,6 +105,13 @@ def test_threshold_starts_at_the_best_f1(scene):
     assert stack["selected_index"] == np.argmax(2 * precision * recall / (precision + recall))
 
 
+def test_no_threshold_calls_everything(scene):
+    image, probability, truth = scene
+    missed = truth & (np.arange(160) < 56)  # most of one lesion has no probability at all
+    explorer = explorers.threshold_explorer(image, np.where(missed, 0, probability), truth)
+    assert all(float(frame.label) > 0 for frame in explorer.frames)
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (dict(probability=np.zeros((3, 3))), "probability must have"),
     (dict(truth=np.zeros((120, 160), bool)), "no annotated pixel"),
