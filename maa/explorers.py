@@ -9,13 +9,17 @@ text that a screen reader reads.  Frames are WebP: an eighth of the size of a pa
 
 Above the widget stands a static picture with a few of the positions side by side, for readers whose
 browser runs no scripts, for print, and for when the network that serves the widget scripts is away.
+
+`patch_map` needs no widget: it is a drawing (SVG) and forty lines of script that the page carries itself.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -102,16 +106,19 @@ def _assemble(control, frames: Sequence[Frame], static: Frame, start: int) -> Ex
     """Link a control that has an ``index`` to a stack of the frames.
 
     There is no `Play` button: the book's theme turns its ``<i>`` icons into ``<svg>``, on which the widget's script stops.
+    ipywidgets 7, which some notebook services still run, has no `Stack`; its `Tab` has a ``selected_index`` as well, so there
+    the frames are tabs and the control turns them.
     """
     layout = widgets.Layout(max_width="100%", overflow="hidden")
+    pictures = [widgets.HTML(frame.html, layout=layout) for frame in frames]
     if hasattr(widgets, "Stack"):
-        shown = widgets.Stack([widgets.HTML(frame.html, layout=layout) for frame in frames], selected_index=start,
-                              layout=layout)
-        widgets.jsdlink((control, "index"), (shown, "selected_index"))
-    else:  # ipywidgets 7, as on Colab, where a kernel runs that can swap the picture
-        shown = widgets.HTML(frames[start].html, layout=layout)
-        control.observe(lambda change: setattr(shown, "value", frames[change["new"]].html), "index")
-    return Explorer(tuple(frames), static, widgets.VBox([control, shown], layout=layout))
+        stack = widgets.Stack(pictures, selected_index=start, layout=layout)
+    else:
+        stack = widgets.Tab(pictures, selected_index=start, layout=layout)
+        for position, frame in enumerate(frames):
+            stack.set_title(position, frame.label)
+    widgets.jsdlink((control, "index"), (stack, "selected_index"))
+    return Explorer(tuple(frames), static, widgets.VBox([control, stack], layout=layout))
 
 
 def _slider(labels: Sequence[str], description: str, start: int) -> widgets.SelectionSlider:
@@ -222,7 +229,8 @@ def threshold_explorer(image, probability, truth, fov=None, window: tuple[int, i
     if thresholds is None:
         wanted = np.quantile(probability[truth & fov], np.linspace(0.1, 0.95, 15))
         # Rounded to what the slider prints, so that the picture is the one of the number read.
-        thresholds = np.unique([float(f"{t:.2g}") for t in wanted])
+        # None is zero, at which every pixel is called.
+        thresholds = np.unique([float(f"{t:.2g}") for t in wanted if t > 0])
     thresholds = figures._vector(thresholds, "thresholds").astype(float)
     if len(thresholds) == 0 or np.any(np.diff(thresholds) <= 0):
         raise ValueError("thresholds must hold at least one value and rise, but they are empty or do not.")
@@ -331,7 +339,8 @@ def scale_explorer(image, maps: Mapping[str, np.ndarray], truth=None, window: tu
             ax.set_title(name)
             words = "The photograph" if name == "photograph" else f"Probability of MA over the photograph: {name}"
             frames.append(Frame(name, words + (", annotated MA outlined." if outline is not None else "."), _encode(figure)))
-    control = widgets.ToggleButtons(options=[f.label for f in frames], index=0, style={"button_width": "auto"})
+    control = widgets.ToggleButtons(options=[f.label for f in frames], index=0, description="map over the photograph",
+                                    style={"button_width": "auto", "description_width": "initial"})
     still = Frame("", "The photograph and its probability maps side by side: " + ", ".join(maps) + ".", _encode(static))
     return _assemble(control, frames, still, 0)
 
@@ -340,8 +349,8 @@ def scale_explorer(image, maps: Mapping[str, np.ndarray], truth=None, window: tu
 
 
 def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] | None = None,
-                      circle: bool = False) -> Explorer:
-    """Scrub through the epochs of an embedding.
+                      circle: bool = False, unit: str = "epoch") -> Explorer:
+    """Scrub through the training of an embedding.
 
     Parameters
     ----------
@@ -355,6 +364,8 @@ def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] |
         A line above each frame, such as ``"active 0.41"``; it is read out by screen readers as well.
     circle : bool
         The points lie on the unit circle: draw it.
+    unit : str
+        What `epochs` counts.
 
     Returns
     -------
@@ -387,12 +398,12 @@ def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] |
         else:
             ax.set(xlim=limits[0], ylim=limits[1])
             figures._bare(ax)
-        ax.set_title(f"epoch {epochs[i]}" + (f", {captions[i]}" if captions[i] else ""))
+        ax.set_title(f"{unit} {epochs[i]}" + (f"\n{captions[i]}" if captions[i] else ""))
 
     def picture(positions):
         with mpl.rc_context(figures.STYLE):
             width = 4.4 if len(positions) == 1 else figures._WIDTH
-            figure = figures._figure(width, width / len(positions) * (1 if circle else 0.85) + 0.55)
+            figure = figures._figure(width, width / len(positions) * (1 if circle else 0.85) + (0.75 if any(captions) else 0.55))
             axes = figure.subplots(1, len(positions), squeeze=False)[0]
             for ax, i in zip(axes, positions):
                 scene(ax, i)
@@ -400,10 +411,154 @@ def training_scrubber(embeddings, labels, epochs=None, captions: Sequence[str] |
         return _encode(figure)
 
     def words(i):
-        return f"epoch {epochs[i]}" + (f", {captions[i]}" if captions[i] else "")
+        return f"{unit} {epochs[i]}" + (f", {captions[i]}" if captions[i] else "")
 
     frames = [Frame(str(epochs[i]), f"Embedding of {count} patches at {words(i)}.", picture([i])) for i in range(moments)]
     some = _some(moments, 3)
     static = Frame("", f"Embedding of {count} patches at " + "; ".join(map(words, some)) + ".", picture(some))
-    control = _slider([f.label for f in frames], "epoch", 0)
+    control = _slider([f.label for f in frames], unit, 0)
     return _assemble(control, frames, static, 0)
+
+
+# -- the patches of an embedding -------------------------------------------------------------------------------
+
+_MARKS = ("M-6,5 L6,5 L0,-6 Z", "M-4,0 a4,4 0 1,0 8,0 a4,4 0 1,0 -8,0", "M-4,-4 H4 V4 H-4 Z", "M-5,-5 L5,5 M-5,5 L5,-5",
+          "M-6,0 H6 M0,-6 V6")
+"""Outlines of the marks, around (0, 0): triangle, disc, square, saltire, cross.  The first is for MA."""
+
+_PATCH_MAP = """
+<div id="{id}" style="background:#fff;color:#222;padding:.6rem;border-radius:4px;display:flex;flex-wrap:wrap;gap:.8rem">
+<svg viewBox="0 0 640 480" role="img" aria-label="{alt}" style="flex:1 1 22rem;max-width:100%;height:auto;touch-action:manipulation">
+{points}
+<circle class="ring" r="11" fill="none" stroke="#000" stroke-width="2.5" visibility="hidden"/></svg>
+<div style="flex:1 1 9rem;min-width:9rem">
+<div class="picture" style="width:{shown}px;height:{shown}px;max-width:100%;display:none"></div>
+<p class="words" aria-live="polite" style="margin:.4rem 0;min-height:3em;display:none"></p>
+<label class="step" style="display:none">patch, in the order of the network's probability<br>
+<input type="range" min="0" max="{last}" value="{last}" style="width:100%"></label>
+<p style="margin:.4rem 0;line-height:1.6">{legend}</p></div></div>
+<script>
+(function () {{
+  var box = document.getElementById("{id}"), data = {data};
+  var svg = box.querySelector("svg"), ring = box.querySelector(".ring"), picture = box.querySelector(".picture");
+  var words = box.querySelector(".words"), slider = box.querySelector("input");
+  [picture, words, box.querySelector(".step")].forEach(function (part) {{ part.style.display = "block"; }});
+  picture.style.background = "url(" + data.sheet + ") 0 0 / " + data.columns * {shown} + "px auto";
+  function show(n) {{
+    var i = data.order[n], point = data.points[i];
+    ring.setAttribute("cx", point[0]); ring.setAttribute("cy", point[1]); ring.setAttribute("visibility", "visible");
+    picture.style.backgroundPosition =
+      -(i % data.columns) * {shown} + "px " + -Math.floor(i / data.columns) * {shown} + "px";
+    words.textContent = data.words[i]; slider.value = n; slider.setAttribute("aria-valuetext", data.words[i]);
+  }}
+  function nearest(event) {{
+    var frame = svg.getBoundingClientRect(), best = 0, least = Infinity;
+    var x = (event.clientX - frame.left) * 640 / frame.width, y = (event.clientY - frame.top) * 480 / frame.height;
+    data.order.forEach(function (i, n) {{
+      var distance = Math.hypot(data.points[i][0] - x, data.points[i][1] - y);
+      if (distance < least) {{ least = distance; best = n; }}
+    }});
+    show(best);
+  }}
+  svg.addEventListener("pointermove", nearest); svg.addEventListener("click", nearest);
+  slider.addEventListener("input", function () {{ show(+slider.value); }});
+  show({last});
+}})();
+</script>"""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchMap:
+    """A drawing of an embedding whose patches can be looked at; the last expression of a cell shows it.
+
+    Attributes
+    ----------
+    html : str
+        The drawing, the patches and the script, whole: it needs no file, no network and no kernel.
+    alt : str
+        What the drawing shows, in words.
+
+    Notes
+    -----
+    Explained in chapter 6.
+    """
+
+    html: str
+    alt: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def patch_map(points, kinds: Sequence[str], thumbnails, probability, alt: str = "", quality: int = 75) -> PatchMap:
+    """A map of an embedding, and beside it the patch that the pointer or a slider points to.
+
+    The drawing is an SVG and shows without any script; the patches need one.  A slider, which keyboard and finger reach, walks
+    through the patches from the lowest probability to the highest.
+
+    Parameters
+    ----------
+    points : (N, 2) float
+        Coordinates.
+    kinds : sequence of N str
+        What each patch is.  At most five kinds; the first to appear is drawn as MA, the others in the colour of healthy ground,
+        told apart by their marks.
+    thumbnails : (N, S, S, 3) uint8
+        The patches.
+    probability : (N,) float in 0..1
+        What the network says of them.
+    alt : str
+        The picture in words; the kinds and their numbers are added.
+    quality : int in 1..100
+        Of the patches' WebP compression.
+
+    Returns
+    -------
+    PatchMap
+
+    Raises
+    ------
+    ValueError
+        When lengths differ or there are more than five kinds.
+
+    Notes
+    -----
+    Explained in chapter 6.
+    """
+    points, thumbnails = figures._points(points), figures._patches(thumbnails, "thumbnails")
+    kinds = figures._vector(list(kinds), "kinds", len(points))
+    probability = figures._vector(probability, "probability", len(points)).astype(float)
+    figures._vector(np.arange(len(thumbnails)), "thumbnails", len(points))
+    names = list(dict.fromkeys(kinds.tolist()))
+    if len(names) > len(_MARKS):
+        raise ValueError(f"kinds may name {len(_MARKS)} kinds at most, one mark each, but name {len(names)}.")
+    low, high = points.min(axis=0), points.max(axis=0)
+    place = (points - low) / np.maximum(high - low, 1e-9) * [600, -440] + [20, 460]  # up is up
+    place = np.round(place, 1)
+    words = [f"{kind}: the network gives {p:.2g}" for kind, p in zip(kinds, probability)]
+    counts = {name: int((kinds == name).sum()) for name in names}
+    alt = " ".join([alt, "Marks: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."]).strip()
+
+    def mark(name, where=""):
+        n = names.index(name)
+        colour = figures.PALETTE["MA" if n == 0 else "healthy"]
+        ink = f'fill="none" stroke="{colour}" stroke-width="1.6"' if n > 1 else f'fill="{colour}"'
+        return f'<path d="{_MARKS[n]}" {ink} opacity=".8" {where}'
+
+    drawn = [mark(kind, f'transform="translate({x},{y})">') + f"<title>{html.escape(text)}</title></path>"
+             for kind, (x, y), text in zip(kinds, place.tolist(), words)]
+    legend = "<br>".join(f'<svg width="16" height="16" viewBox="-8 -8 16 16" aria-hidden="true">{mark(name)}/></svg> '
+                         f"{html.escape(name)} ({count})" for name, count in counts.items())
+    columns, side = 20, thumbnails.shape[1]
+    sheet = np.zeros((-(-len(points) // columns) * side, columns * side, 3), np.uint8)
+    for n, patch in enumerate(thumbnails):
+        sheet[n // columns * side :, n % columns * side :][:side, :side] = patch
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "webp", quality=quality, method=4)
+    data = json.dumps({"points": place.tolist(), "words": words, "columns": columns,
+                       "order": np.argsort(probability, kind="stable").tolist(),
+                       "sheet": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")})
+    name = "patches-" + hashlib.sha256(data.encode()).hexdigest()[:8]
+    page = _PATCH_MAP.format(id=name, alt=html.escape(alt, quote=True), points="\n".join(drawn), legend=legend, shown=144,
+                             last=len(points) - 1, data=data.replace("</", "<\\/"))
+    return PatchMap(page, alt)

@@ -289,6 +289,8 @@ def _legend(figure, handles, columns=3) -> None:
                            framealpha=1, labelcolor="white", handlelength=1.6, columnspacing=1.2, borderpad=0.4,
                            borderaxespad=0.3)
     legend.set_in_layout(False)
+    # Notebooks crop a figure to what is in its layout: an empty frame keeps the room for the legend in the picture.
+    figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, facecolor="none", edgecolor="none"))
 
 
 def photograph(image, lesions: Mapping[str, np.ndarray] | None = None, fov=None,
@@ -788,7 +790,7 @@ def precision_recall(curves: Mapping[str, tuple], points: Mapping[str, tuple[flo
 
 
 def training_history(steps, losses: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray] | None = None,
-                     active=None, xlabel: str = "epoch") -> Figure:
+                     active=None, xlabel: str = "epoch", metric: str = "metric") -> Figure:
     """How a training went: losses, metrics and the fraction of active triplets, one panel each.
 
     Parameters
@@ -796,13 +798,15 @@ def training_history(steps, losses: Mapping[str, np.ndarray], metrics: Mapping[s
     steps : (T,) float
         Epochs or steps.
     losses : mapping from name to (T,) float
-        Drawn together; NaN leaves a gap.
+        Drawn together; NaN leaves a gap.  A name that `role_of` knows, such as "1x, IDRiD", has the colour of its role.
     metrics : mapping from name to (T,) float in 0..1, optional
         For instance the AUC PR on validation patches.
     active : (T,) float in 0..1, optional
         Fraction of triplets that violate the margin.
     xlabel : str
         What `steps` counts.
+    metric : str
+        What the second panel is called.
 
     Returns
     -------
@@ -821,18 +825,19 @@ def training_history(steps, losses: Mapping[str, np.ndarray], metrics: Mapping[s
     steps = _vector(steps, "steps")
     panels = [("loss", losses, None)]
     if metrics:
-        panels.append(("metric", metrics, (0, 1)))
+        panels.append((metric, metrics, (0, 1)))
     if active is not None:
         panels.append(("active triplets", {"active fraction": active}, (0, 1)))
     figure = _figure(height=2.9)
     for ax, (label, columns, limits) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for (name, values), dash in zip(columns.items(), ("solid", (0, (5, 2)), (0, (1, 1)), (0, (3, 1, 1, 1))) * 9):
+            role = role_of(name)
             ax.plot(steps, _vector(values, name, len(steps)), ls=dash, label=name,
-                    marker="o" if len(steps) <= 12 else None, ms=4)
+                    color=None if role == "paper" else PALETTE[role], marker="o" if len(steps) <= 12 else None, ms=4)
         ax.set(xlabel=xlabel, ylim=limits if limits else (None, None))
         ax.set_title(label)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        if len(columns) > 1 or label == "metric":
+        if len(columns) > 1 or columns is metrics:
             ax.legend()
     return figure
 

@@ -1,6 +1,8 @@
 """The explorers move without Python: the links and the frames are in the widget state that a page embeds."""
 
+import base64
 import io
+import json
 import re
 
 import ipywidgets as widgets
@@ -53,15 +55,6 @@ def test_the_state_of_a_page_holds_link_and_frames(threshold):
     assert stack["selected_index"] == source["state"]["index"]
 
 
-def test_where_there_is_no_stack_the_kernel_swaps_the_picture(scene, monkeypatch):
-    monkeypatch.delattr(widgets, "Stack")  # as in ipywidgets 7, which Colab carries
-    explorer = explorers.threshold_explorer(*scene, window=(20, 40, 90), thresholds=[0.1, 0.2, 0.4])
-    slider, picture = explorer.widget.children
-    assert picture.value == explorer.frames[slider.index].html
-    slider.index = (slider.index + 1) % 3
-    assert picture.value == explorer.frames[slider.index].html
-
-
 def test_a_page_can_be_embedded_without_a_kernel(threshold):
     page = io.StringIO()
     embed_minimal_html(page, views=[threshold.widget], title="one page")
@@ -112,6 +105,13 @@ def test_threshold_starts_at_the_best_f1(scene):
     assert stack["selected_index"] == np.argmax(2 * precision * recall / (precision + recall))
 
 
+def test_no_threshold_calls_everything(scene):
+    image, probability, truth = scene
+    missed = truth & (np.arange(160) < 56)  # most of one lesion has no probability at all
+    explorer = explorers.threshold_explorer(image, np.where(missed, 0, probability), truth)
+    assert all(float(frame.label) > 0 for frame in explorer.frames)
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (dict(probability=np.zeros((3, 3))), "probability must have"),
     (dict(truth=np.zeros((120, 160), bool)), "no annotated pixel"),
@@ -131,6 +131,7 @@ def test_scale_explorer_has_a_button_for_each_map(scene):
     assert (source["model_name"], trait) == ("ToggleButtonsModel", "index")
     assert list(source["state"]["_options_labels"]) == ["photograph", "1x", "0.5x"] == [f.label for f in explorer.frames]
     assert len(stack["children"]) == 3 and "1x, 0.5x" in explorer.static.alt
+    assert source["state"]["description"], "a control says what it moves"
     with pytest.raises(ValueError, match="at least one"):
         explorers.scale_explorer(image, {})
 
@@ -145,6 +146,24 @@ def test_training_scrubber_scrubs():
     # The theme's icon script breaks the Play widget, and with it every link behind it.
     assert not any(v["model_name"] == "PlayModel" for v in state.values())
     assert explorer.frames[1].alt == "Embedding of 20 patches at epoch 5, active 0.5."
+
+
+def test_training_scrubber_says_what_it_counts():
+    explorer = explorers.training_scrubber(np.zeros((2, 4, 2)) + np.arange(4)[:, None], [0, 0, 1, 1], [20, 200], unit="step")
+    _, _, source, _ = linked(explorer)
+    assert source["state"]["description"] == "step" and explorer.frames[1].alt == "Embedding of 4 patches at step 200."
+
+
+def test_an_old_ipywidgets_turns_tabs_instead(scene, monkeypatch):
+    monkeypatch.delattr(widgets, "Stack")
+    image, probability, truth = scene
+    explorer = explorers.scale_explorer(image, {"1x": probability}, truth, (20, 40, 90))
+    state = widgets.Widget.get_manager_state()["state"]
+    tab, = (k for k, v in state.items() if v["model_name"] == "TabModel")
+    link, = (v["state"] for v in state.values() if v["model_name"] == "DirectionalLinkModel")
+    assert link["target"] == [f"IPY_MODEL_{tab}", "selected_index"]
+    assert state[tab]["state"]["titles"] == ("photograph", "1x") and len(state[tab]["state"]["children"]) == 2
+    assert explorer.widget.children[1].selected_index == 0
 
 
 def test_training_scrubber_keeps_its_axes_still(monkeypatch):
@@ -171,3 +190,49 @@ def test_displaying_shows_the_static_picture_and_the_widget(threshold, monkeypat
     monkeypatch.setattr("IPython.display.display", shown.append)
     threshold._ipython_display_()
     assert shown[0].data == threshold.static.html and shown[1] is threshold.widget
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """Points, kinds, thumbnails of one grey level each, and probabilities, of 24 patches."""
+    rng = np.random.default_rng(0)
+    thumbnails = np.repeat(np.arange(24, dtype=np.uint8) * 10, 15 * 15 * 3).reshape(24, 15, 15, 3)
+    return rng.normal(size=(24, 2)), ["MA"] * 8 + ["rim"] * 8 + ["vessel & fork"] * 8, thumbnails, rng.permutation(24) / 24
+
+
+def data_of(drawing):
+    return json.loads(re.search(r"data = (\{.*\});", drawing.html)[1].replace("<\\/", "</"))
+
+
+def test_a_patch_map_is_drawn_without_its_script(patches):
+    drawing = explorers.patch_map(*patches, alt="Three kinds.")
+    before, script = drawing.html.split("<script>")
+    assert before.count("<title>") == 24 and "<title>vessel &amp; fork: the network gives" in before
+    assert 'role="img" aria-label="Three kinds. Marks: 8 MA, 8 rim, 8 vessel &amp; fork."' in before
+    assert 'type="range" min="0" max="23"' in before, "a slider reaches every patch from the keyboard"
+    assert "http" not in drawing.html.replace("http://www.w3.org", ""), "it needs no network"
+    assert drawing._repr_html_() == drawing.html
+
+
+def test_a_patch_map_shows_the_patch_it_points_to(patches):
+    points, _, thumbnails, probability = patches
+    data = data_of(explorers.patch_map(*patches))
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["sheet"].split(",")[1]))))
+    for n in (0, 7, 19, 20, 23):  # across the end of a row
+        row, column = divmod(n, data["columns"])
+        assert abs(int(sheet[row * 15 + 7, column * 15 + 7, 0]) - int(thumbnails[n, 7, 7, 0])) <= 4
+    assert np.all(np.diff(probability[data["order"]]) > 0), "the slider goes from the lowest probability to the highest"
+    place = np.array(data["points"])
+    assert place.min() >= 20 and place[:, 0].max() <= 620 and place[:, 1].max() <= 460
+    assert np.corrcoef(place[:, 0], points[:, 0])[0, 1] > 0.999 and np.corrcoef(place[:, 1], points[:, 1])[0, 1] < -0.999
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (dict(kinds=["MA"]), "kinds must have 24"),
+    (dict(kinds=list("abcdef") * 4), "5 kinds at most"),
+    (dict(thumbnails=np.zeros((3, 5, 5, 3), np.uint8)), "thumbnails must have 24"),
+    (dict(points=np.zeros((24, 3))), r"\(N, 2\)"),
+])
+def test_patch_map_refuses(patches, change, words):
+    with pytest.raises(ValueError, match=words):
+        explorers.patch_map(**{**dict(zip(("points", "kinds", "thumbnails", "probability"), patches)), **change})

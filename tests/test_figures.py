@@ -252,12 +252,22 @@ def test_a_plot_draws_into_the_axes_given():
     assert figures.precision_recall({"1x": ([0, 1], [1, 0], 0.5)}, ax=ax) is figure and len(figure.axes) == 1
 
 
+def test_a_notebook_does_not_crop_the_room_of_a_legend_away(scene):
+    image, truth = scene[0], scene[1]
+    figure = figures.map_row(image, {"1x": truth.astype(float)}, truth)
+    figure.canvas.draw()
+    whole = figure.get_tightbbox().bounds
+    assert whole[2] >= figure.get_figwidth() and whole[3] >= figure.get_figheight()
+
+
 def test_training_history_has_a_panel_for_each_quantity():
     steps = np.arange(5)
     figure = figures.training_history(steps, {"train": steps, "validation": steps}, {"AUC PR": steps / 5}, steps / 5)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "metric", "active triplets"]
     assert legend(figure) == ["train", "validation", "AUC PR"]
     assert len(figures.training_history(steps, {"train": steps}).axes) == 1
+    ours, theirs = figures.training_history(steps, {"0.5x": steps, "0.5x, IDRiD": steps}, metric="AP").axes[0].lines
+    assert ours.get_color() == theirs.get_color() == figures.PALETTE["0.5x"] and ours.get_linestyle() != theirs.get_linestyle()
     with pytest.raises(ValueError, match="train must have 5 entries"):
         figures.training_history(steps, {"train": steps[:3]})
 
