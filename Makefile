@@ -49,6 +49,20 @@ fresh:
 	  rm -rf _build; mkdir -p _build; echo "$$now" > _build/.inputs; \
 	fi
 
+# What the browser tests serve to the pages: where npm or a chromium is missing they are skipped, and say so.
+BROWSER := tests/browser/node_modules/.package-lock.json
+$(BROWSER): tests/browser/package.json tests/browser/package-lock.json tests/browser/.npmrc
+	@echo "Installing what the browser tests need from npm (once, half a minute)"
+	@cd tests/browser && npm ci --silent
+	@touch $@
+
+.PHONY: browser
+browser:  ## Install what the browser tests need from npm, where a chromium and npm are there
+	@if ! command -v npm >/dev/null; then echo "No npm here, so the browser tests will be skipped."; \
+	elif ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  echo "No chromium here, so the browser tests will be skipped."; \
+	else $(MAKE) --no-print-directory $(BROWSER) || echo "npm could not install the packages, so the browser tests will be skipped."; fi
+
 .PHONY: book
 book: setup fresh  ## Run every chapter and build the book
 	@$(BIN)/jupyter-book build -W -n --keep-going .
@@ -58,7 +72,7 @@ book: setup fresh  ## Run every chapter and build the book
 
 # The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
 .PHONY: test
-test: setup  ## Test the package, the notebooks and the built book
+test: setup browser  ## Test the package, the notebooks and the built book
 	@unset MAA_IDRID; $(MAKE) --no-print-directory fresh; \
 	$(BIN)/jupyter-book build -W -n --keep-going .; \
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 tests notebooks
