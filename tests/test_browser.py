@@ -319,7 +319,7 @@ def test_the_first_tab_skips_to_the_text(open_page, page):
 
 def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(open_page):
     phone = open_page(CHAPTERS[0], width=360).page
-    menu = phone.locator(".bd-sidebar-primary, #pst-primary-sidebar-modal").locator("a.reference.internal", has_text="Glossary")
+    menu = phone.locator(".bd-sidebar-primary a, #pst-primary-sidebar-modal a", has_text="Glossary")
     assert not any(link.is_visible() for link in menu.all())
     for _ in range(12):
         phone.keyboard.press("Tab")
@@ -328,7 +328,7 @@ def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(open_page):
     assert phone.evaluate("document.activeElement.matches('.primary-toggle')"), "tab does not reach the menu's button"
     assert phone.evaluate("document.activeElement.getAttribute('aria-label')")
     phone.keyboard.press("Enter")
-    phone.wait_for_function("[...document.querySelectorAll('a.reference.internal')].some(a => /Glossary/.test(a.textContent) && "
+    phone.wait_for_function("[...document.querySelectorAll('nav a')].some(a => /Glossary/.test(a.textContent) && "
                             "a.checkVisibility() && a.getBoundingClientRect().left >= 0)")
     phone.keyboard.press("Escape")
     phone.wait_for_function("!document.querySelector('dialog[open]')")
