@@ -133,7 +133,6 @@ class Visit:
 
 def visit(context, site, name) -> Visit:
     """Open a page and wait until its equations and its widgets stand."""
-    context.set_default_timeout(120_000)  # a busy machine is no failure
     visit = Visit(context.new_page(), name)
     visit.listen()
     visit.page.goto(f"{site}{name}.html", wait_until="load")
@@ -145,10 +144,17 @@ def visit(context, site, name) -> Visit:
     return visit
 
 
+def fresh(browser, **options):
+    """A context of its own, without motion; it waits long, because a busy machine is no failure."""
+    context = browser.new_context(reduced_motion="reduce", **options)
+    context.set_default_timeout(120_000)
+    return context
+
+
 @pytest.fixture(scope="module", params=PAGES)
 def opened(request, browser, site):
     """A page of the table of contents, opened once for all tests that ask for it."""
-    with browser.new_context(reduced_motion="reduce") as context:
+    with fresh(browser) as context:
         yield visit(context, site, request.param)
 
 
@@ -158,8 +164,7 @@ def open_page(browser, site):
     contexts = []
 
     def open_page(name, javascript=True, width=1280):
-        contexts.append(browser.new_context(
-            java_script_enabled=javascript, viewport={"width": width, "height": WIDTHS[width]}, reduced_motion="reduce"))
+        contexts.append(fresh(browser, java_script_enabled=javascript, viewport={"width": width, "height": WIDTHS[width]}))
         if javascript:
             return visit(contexts[-1], site, name)
         quiet = Visit(contexts[-1].new_page(), name)

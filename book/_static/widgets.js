@@ -1,4 +1,5 @@
-/* On pages with explorers, between require.js and the widgets: where the widgets' fonts are, and what a screen reader hears.
+/* On pages with explorers, between require.js and the widgets: where the widgets' fonts are, a MathJax that they
+   can live with, and what a screen reader hears.
 
    The widgets name neither the handle of a slider nor the state of a toggle button.  Each handle is given the slider's
    own label, and as its value the picture that it brings up, in the words of that picture's alternative text. */
@@ -6,6 +7,13 @@
 (() => {
   // The bundle asks for its fonts beside itself, and takes "beside" from what require.js believes.
   requirejs.config({ paths: { '@jupyter-widgets/html-manager': document.currentScript.dataset.manager } })
+
+  // The widgets know MathJax 2 only and call its queue; MathJax 3 has none, and no picture here holds an equation.
+  const queue = { Queue: () => {} }
+  if (window.MathJax) {
+    MathJax.Hub = queue
+    MathJax.startup = { ...MathJax.startup, ready: () => { MathJax.startup.defaultReady(); MathJax.Hub = queue } }
+  }
 
   const put = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value) }
 
