@@ -21,9 +21,11 @@ def drop_unused_scripts(app, pagename, templatename, context, doctree):
         context[kind] = [f for f in context[kind] if not unused.search(f"{f.filename} {f.attributes.get('body', '')}")]
 
 
-def name_folds_by_their_words(app, pagename, templatename, context, doctree):
-    """A folded cell says "Show code cell source"; the label that MyST-NB lays over it would hide that from a screen reader."""
-    context["body"] = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+def drop_wrong_roles(app, pagename, templatename, context, doctree):
+    """A folded cell says "Show code cell source", which MyST-NB's label would hide from a screen reader; and Docutils calls
+    the bibliography a list, which its entries, being no list items, are not."""
+    body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 
 def describe(app, pagename, templatename, context, doctree):
@@ -65,6 +67,6 @@ def setup(app):
     app.connect("builder-inited", find_revision)
     app.connect("html-page-context", keep_launch_buttons_for_notebooks, priority=900)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
-    app.connect("html-page-context", name_folds_by_their_words, priority=900)
+    app.connect("html-page-context", drop_wrong_roles, priority=900)
     app.connect("html-page-context", describe, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
