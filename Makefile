@@ -43,6 +43,20 @@ setup: $(VENV)/.stamp  ## Set up the environment in .venv
 # A warning is an error.  Only pages whose inputs changed run again: book/_ext/stale_pages.py says which those are.
 BUILD := $(BIN)/jupyter-book build -W -n --keep-going .
 
+# What the browser tests serve to the pages: where npm or a chromium is missing they are skipped, and say so.
+BROWSER := tests/browser/node_modules/.package-lock.json
+$(BROWSER): tests/browser/package.json tests/browser/package-lock.json tests/browser/.npmrc
+	@echo "Installing what the browser tests need from npm (once, half a minute)"
+	@cd tests/browser && npm ci --silent
+	@touch $@
+
+.PHONY: browser
+browser:  ## Install what the browser tests need from npm, where a chromium and npm are there
+	@if ! command -v npm >/dev/null; then echo "No npm here, so the browser tests will be skipped."; \
+	elif ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  echo "No chromium here, so the browser tests will be skipped."; \
+	else $(MAKE) --no-print-directory $(BROWSER) || echo "npm could not install the packages, so the browser tests will be skipped."; fi
+
 .PHONY: book
 book: setup  ## Run every chapter and build the book
 	@$(BUILD)
@@ -52,7 +66,7 @@ book: setup  ## Run every chapter and build the book
 
 # The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
 .PHONY: test
-test: setup  ## Test the package, the notebooks and the built book
+test: setup browser  ## Test the package, the notebooks and the built book
 	@unset MAA_IDRID; $(BUILD); \
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
