@@ -926,7 +926,7 @@ def reliability(curves: Mapping[str, tuple], ax: Axes | None = None) -> Figure:
         ax.plot(predicted[full], observed[full], marker=MARKER[role], ms=5, color=PALETTE[role], ls=DASH.get(role, "solid"),
                 label=f"{name}: calibration error {error:.4f}")
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability of MA", ylabel="share of MA among such pixels", box_aspect=0.85)
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
     return ax.figure
 
 

@@ -120,7 +120,8 @@ class Visit:
         self.page.route(ELSEWHERE, self.route)
         self.page.on("console", lambda m: m.type == "error" and self.trouble.append(f"console: {m.text}"))
         self.page.on("pageerror", lambda e: self.trouble.append(f"script: {e}"))
-        self.page.on("requestfailed", lambda r: self.trouble.append(f"failed: {r.url} ({r.failure})"))
+        # What was under way when a test left the page is given up by the browser, and no fault of the page.
+        self.page.on("requestfailed", lambda r: r.failure != "net::ERR_ABORTED" and self.trouble.append(f"failed: {r.url} ({r.failure})"))
         self.page.on("response", lambda r: r.status >= 400 and self.trouble.append(f"{r.status}: {r.url}"))
 
     def wear(self, theme: str, width: int = 1280):
@@ -241,7 +242,7 @@ def test_every_picture_is_told_in_words(opened):
     """A sentence and no file name; frames of an explorer that are not shown now are pictures too."""
     words = opened.page.evaluate("""() => {
         const shown = [...document.querySelectorAll('.bd-article img')].map(i => [i.alt, i.getAttribute('src').slice(0, 80)]);
-        const svg = [...document.querySelectorAll('.bd-article :is(figure, .cell_output) svg')]
+        const svg = [...document.querySelectorAll('.bd-article :is(figure, .cell_output) svg:not([aria-hidden="true"])')]
             .map(s => [s.getAttribute('aria-label') || s.querySelector('title')?.textContent || '', s.outerHTML.slice(0, 80)]);
         return shown.concat(svg);
     }""")
