@@ -386,7 +386,7 @@ def segment(
     ] = None,
     track: Annotated[
         Track,
-        typer.Option(help="paper: the system of the paper.  beyond: more networks, which find more and take twice as long."),
+        typer.Option(help="paper: the system of the paper.  beyond: more networks, which find more and take three times as long."),
     ] = Track.paper,
     threshold: Annotated[
         float | None,

@@ -292,7 +292,7 @@ def load_system(weights: str | os.PathLike | None = None, track: str = "paper") 
     weights : path-like, optional
         By default the folder that comes with the package.
     track : {"paper", "beyond"}
-        The paper's system, or the one with more networks of chapter 10, which finds more and takes about twice as long.
+        The paper's system, or the one with more networks of chapter 10, which finds more and takes about three times as long.
 
     Returns
     -------
