@@ -328,7 +328,7 @@ def evaluate(
 
     if weights is None and split is Split.validation:
         raise MaaError("What is chosen on validation photographs is written into the folder of weights: name yours with --weights.")
-    from maa.segment import available_maps, default_weights
+    from maa.segment import available_maps, default_weights, load_system
 
     weights, out = weights or default_weights(), out or Path(f"{split.value}.json")
     dataset = _dataset(data)
@@ -343,7 +343,7 @@ def evaluate(
     from maa.reproduce import evaluate as measure
     from maa.system import FILES, Settings
 
-    system = _system(weights)
+    system = load_system(weights)
     rows = available_maps(system)
     if split is Split.test:
         missing = [row for row in rows if row not in system.settings.thresholds]
@@ -353,7 +353,7 @@ def evaluate(
                 f"maa evaluate --split validation --weights {weights} first."
             )
     if split is Split.test and (weights / beyond.FOLDER).is_dir():
-        results = measure(beyond.Beyond.load(weights), dataset, split.value, healthy, {**NAMES, **beyond.NAMES})
+        results = measure(load_system(weights, "beyond"), dataset, split.value, healthy, {**NAMES, **beyond.NAMES})
     else:
         results = measure(system, dataset, split.value, healthy)
     write_json(out, results)
@@ -557,20 +557,6 @@ def _dataset(data: Path | None):
             "maa phantom makes some)."
         )
     return idrid.open_dataset(root)
-
-
-def _system(folder: Path):
-    """The system of a folder of weights, on what this machine computes best with."""
-    from maa.hardware import device
-    from maa.system import FILES, System
-
-    if not folder.is_dir():
-        raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
-    system = System.load(folder)
-    for name in FILES:
-        if getattr(system, name) is not None:
-            getattr(system, name).to(device())
-    return system
 
 
 def _writable_folder(folder: Path) -> None:
