@@ -8,11 +8,12 @@ the unlabelled ground of diseased photographs, haemorrhages included, judges the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from maa import evaluation
 from maa.errors import MaaError
@@ -23,7 +24,7 @@ from maa.prn import PRN
 from maa.records import write_json
 from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
 from maa.study import Profile, Study, Trained, add_metrics
-from maa.system import FILES, Settings, System, field_of_view, photograph
+from maa.system import Settings, System, field_of_view, photograph, read_settings, write_settings
 from maa.unet import UNet
 from maa.weights import load_weights, save_weights
 
@@ -41,6 +42,12 @@ NAMES = {
 
 #: The row that ships: see `Beyond`.
 LAST = "all_prn_unlabelled"
+
+#: The rows of `Beyond` that the paper's system does not have.
+OWN = ("unets", "all", LAST)
+
+#: File name of its refinement network.
+PRN_FILE = "prn.safetensors"
 
 #: Side of the tiles that a U-Net is run on.
 TILE = 512
@@ -86,24 +93,44 @@ class Beyond:
         files = sorted(own.glob("unet-0.5x-*.safetensors"))
         if not files:
             raise MaaError(f"{own} holds no U-Net (unet-0.5x-*.safetensors): name another folder of weights.")
-        paper, settings = System.load(folder), System.read_settings(own)
-        settings = replace(settings, thresholds=paper.settings.thresholds | settings.thresholds)
+        paper, settings = System.load(folder), read_settings(own)
+        settings = replace(
+            settings,
+            weights=paper.settings.weights | settings.weights,
+            thresholds=paper.settings.thresholds | settings.thresholds,
+        )
         unets = tuple(load_weights(file, "UNet")[0] for file in files)
-        return cls(paper, unets, load_weights(own / FILES["prn"], "PRN")[0], settings)
+        return cls(paper, unets, load_weights(own / PRN_FILE, "PRN")[0], settings)
 
     @property
-    def rows(self) -> set[str]:
-        """The keys of the maps that `maps` gives."""
-        return self.paper.rows | {"unets", "all", LAST}
+    def rows(self) -> list[str]:
+        """The keys of the maps that `maps` gives, each after those that it builds on."""
+        return [*self.paper.rows, *OWN]
 
-    def maps(self, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
+    @property
+    def final(self) -> str:
+        """The row to use."""
+        return LAST
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All networks of both tracks."""
+        return [*self.paper.networks, *self.unets, self.prn]
+
+    def maps(
+        self, stacks: tuple[ImageStack, ImageStack], index: int = 0, rows: Collection[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """The paper's maps, then the mean of the U-Nets, that of all networks, and that refined; as `System.maps`."""
-        maps = self.paper.maps(stacks, index)
-        unets = mean_log_odds([mirrored_map(unet, stacks, index) for unet in self.unets])
-        everything = mean_log_odds([unets, maps["fused"]])
-        found = hypotheses(everything, self.settings.hypothesis)
-        scores = score_hypotheses(self.prn, stacks, index, found.centres)
-        return maps | {"unets": unets, "all": everything, LAST: refine(everything, found, scores, self.settings.weight)}
+        rows = self.rows if rows is None else rows
+        maps = self.paper.maps(stacks, index, {*rows, "fused"})
+        if not set(rows).isdisjoint(OWN):
+            maps["unets"] = mean_log_odds([mirrored_map(unet, stacks, index) for unet in self.unets])
+            maps["all"] = mean_log_odds([maps["unets"], maps["fused"]])
+        if LAST in rows:
+            found = hypotheses(maps["all"], self.settings.hypothesis)
+            scores = score_hypotheses(self.prn, stacks, index, found.centres)
+            maps[LAST] = refine(maps["all"], found, scores, self.settings.weight(LAST))
+        return {row: map_ for row, map_ in maps.items() if row in rows}
 
 
 def mean_log_odds(maps: Sequence[np.ndarray]) -> np.ndarray:
@@ -211,7 +238,7 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
         }
     for row, run in {"unet": unets[0], **long}.items():
         add_metrics(run, **measures(scores[row]))
-    settings = Settings(weight=weights[LAST], thresholds={row: thresholds[row] for row in ("unets", "all", LAST)})
+    settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
     _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
     trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
     results = {
@@ -240,7 +267,7 @@ def _long(study: Study, seed: int) -> dict[str, Trained]:
 
 def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Path) -> None:
     """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
-    save_weights(prn.model, folder / FILES["prn"], half=True)
+    save_weights(prn.model, folder / PRN_FILE, half=True)
     for member, run in zip(MEMBERS, unets):
         save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True, scale=0.5)
-    System(None, None, None, settings).save_settings(folder)
+    write_settings(settings, folder)

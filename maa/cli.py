@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maa.errors import MaaError
+from maa.progress import duration
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,6 +87,8 @@ def main() -> None:
     """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
     # Pillow warns of damaged files before it fails; the sentence below says it better.
     warnings.filterwarnings("ignore", module="PIL")
+    if not sys.stderr.isatty():  # in a log, or on a cluster, one wants to know that it goes on
+        os.environ.setdefault("MAA_PROGRESS", "lines")
     try:
         app()
     except MaaError as error:
@@ -140,7 +143,7 @@ def overview(
     - 1: `maa data` found no data
     - 2: bad input; one sentence says which file and what to do
 
-    Progress bars show in a terminal; `MAA_PROGRESS=0` silences them.
+    Progress shows as a bar in a terminal, elsewhere as a line every half minute; `MAA_PROGRESS=0` silences it.
     """
 
 
@@ -278,7 +281,7 @@ def train(
         trained = study.prn(Refinement(), seed)
     else:
         trained = study.hgn(1.0 if network is Network.hgn_1x else 0.5, seed)
-    weights = out / FILES[network.name]
+    weights = out / FILES["prn_full" if network is Network.prn else network.name]
     _copy(trained.path, weights)
     write_json(weights.with_suffix(".json"), trained.record)
 
@@ -287,7 +290,7 @@ def train(
     size = sum(parameter.numel() for parameter in trained.model.parameters())
     _say(f"Network      {network.value}, {size:,} parameters, seed {seed}")
     _say(f"Photographs  {counts[True]} diseased, {counts[False]} healthy")
-    _say(f"Training     {last['step']:,.0f} steps in {_duration(last['seconds'])}, loss {last['loss']:.4f} at the end")
+    _say(f"Training     {last['step']:,.0f} steps in {duration(last['seconds'])}, loss {last['loss']:.4f} at the end")
     if "validation_ap" in trained.history:
         _say(f"Validation   AUC PR {last['validation_ap']:.4f} on a sample of pixels at the network's scale")
     _say(f"Weights      {weights}")
@@ -313,6 +316,10 @@ def evaluate(
             help="Whether healthy photographs are run too: for false alarms a photograph, and one of the variants.",
         ),
     ] = True,
+    track: Annotated[
+        Track | None,
+        typer.Option(help="paper: the rows of the paper's table.  beyond: those and the U-Nets'.  By default all that the weights allow."),
+    ] = None,
 ) -> None:
     """Measure every row of the paper's table that the weights allow.
 
@@ -322,13 +329,15 @@ def evaluate(
     photographs they are taken from there as they are, and the rows of the track beyond the paper are measured
     too, where the folder of weights has one.
 
-    The results file holds much more: curves, the variants that the literature uses, FROC, calibration.
-    """
-    from dataclasses import replace
+    The results file holds much more: curves, the variants that the literature uses, FROC, calibration, and the fingerprints of
+    the weights.
 
+    Photograph by photograph, what is measured is kept in a folder beside the results file, FILE.json.parts, until all are done: an
+    evaluation that was stopped goes on where it was when the same command is given again.
+    """
     if weights is None and split is Split.validation:
         raise MaaError("What is chosen on validation photographs is written into the folder of weights: name yours with --weights.")
-    from maa.segment import available_maps, default_weights, load_system
+    from maa.segment import default_weights, load_system
 
     weights, out = weights or default_weights(), out or Path(f"{split.value}.json")
     dataset = _dataset(data)
@@ -338,39 +347,40 @@ def evaluate(
         raise MaaError(f"{out} cannot be written as a file: name the results file, for example results.json.")
     _writable_folder(out.parent)
     from maa import beyond
-    from maa.records import write_json
-    from maa.reproduce import NAMES
+    from maa.records import file_fingerprints, write_json
     from maa.reproduce import evaluate as measure
-    from maa.system import FILES, Settings
+    from maa.system import FILES, FULL_SYSTEM, ROWS, Settings, write_settings
 
-    system = load_system(weights)
-    rows = available_maps(system)
+    if track is None:  # on validation photographs the settings of the paper's track are chosen; the other's come with its weights
+        both = split is Split.test and (weights / beyond.FOLDER).is_dir()
+        track = Track.beyond if both else Track.paper
+    system = load_system(weights, track.value)
     if split is Split.test:
-        missing = [row for row in rows if row not in system.settings.thresholds]
+        missing = [row for row in system.rows if row not in system.settings.thresholds]
         if missing:
             raise MaaError(
                 f"{weights} holds no thresholds chosen on validation photographs: run "
                 f"maa evaluate --split validation --weights {weights} first."
             )
-    if split is Split.test and (weights / beyond.FOLDER).is_dir():
-        results = measure(load_system(weights, "beyond"), dataset, split.value, healthy, {**NAMES, **beyond.NAMES})
-    else:
-        results = measure(system, dataset, split.value, healthy)
-    write_json(out, results)
-    if split is Split.validation:
-        replace(system, settings=Settings(**results["settings"])).save_settings(weights)
+    parts = out.with_name(out.name + ".parts")
+    results = measure(system, dataset, split.value, healthy, {**ROWS, **beyond.NAMES}, folder=parts)
+    if split is Split.validation and track is Track.paper:
+        write_settings(Settings(**results["settings"]), weights)
+    write_json(out, results | {"files": file_fingerprints(weights)})
+    shutil.rmtree(parts)
 
     _say(_rows_table(results, f"{len(results['photographs'])} {split.value} photographs"))
-    absent = [file for name, file in FILES.items() if getattr(system, name) is None]
+    rows = results["rows"]
+    absent = [file for name, file in FILES.items() if name not in rows]
     if absent:
         _say(f"{weights} holds no {' and no '.join(absent)}, so the rows that need it are left out.")
-    chosen = "; thresholds written to the folder of weights" if split is Split.validation else ""
-    _say(f"Took {_duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
-    if beyond.LAST in results["rows"]:
-        _say(f"AUC PR beyond the paper: {results['rows'][beyond.LAST]['average_precision']['value']:.4f}")
-    value = results["rows"][rows[-1]]["average_precision"]["value"]
-    name = "the full system" if not absent else f"{results['rows'][rows[-1]]['name']}, the last row that the weights allow"
-    _say(f"AUC PR of {name}: {value:.4f}")
+    chosen = "; settings written to the folder of weights" if split is Split.validation and track is Track.paper else ""
+    _say(f"Took {duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
+    if beyond.LAST in rows:
+        _say(f"AUC PR beyond the paper: {rows[beyond.LAST]['average_precision']['value']:.4f}")
+    last = getattr(system, "paper", system).final
+    name = "the full system" if last == FULL_SYSTEM else f"{rows[last]['name']}, the last row that the weights allow"
+    _say(f"AUC PR of {name}: {rows[last]['average_precision']['value']:.4f}")
 
 
 @app.command()
@@ -422,7 +432,7 @@ def segment(
     pixels.  A photograph that cannot be used does not stop the others: one sentence at the end says why, and the exit
     status is 2.  Running again into the same folder replaces the tables and the page.
     """
-    from maa.segment import MAPS, final_map, load_system, segment_files
+    from maa.segment import MAPS, load_system, segment_files
 
     system = load_system(weights, track.value)
     source = "those that come with maa" if weights is None else weights.name or weights.resolve().name
@@ -449,7 +459,7 @@ def segment(
     for note in report.notes:
         _say(note)
     if len(found):
-        _say(f"Lesions found: {len(report.lesions):,}, photographs: {len(found):,}, by {MAPS[final_map(system)]}.")
+        _say(f"Lesions found: {len(report.lesions):,}, photographs: {len(found):,}, by {MAPS[system.final]}.")
         _say(f"The page to read: {out / 'index.html'}")
     for problem in report.problems:
         complain(problem)
@@ -483,7 +493,7 @@ def reproduce(
     title = f"profile {profile.value}, {seeds} seed{'s' * (seeds > 1)}, {len(results['photographs'])} {results['split']} photographs"
     _say(_rows_table(results, title))
     trained = results["training_seconds"]
-    _say(f"Training took {_duration(trained)} in all; this command {_duration(results['seconds'])}.")
+    _say(f"Training took {duration(trained)} in all; this command {duration(results['seconds'])}.")
     _say(f"Results: {out / 'results.json'}.  Weights of the full system: {out / 'weights'}.")
     full, baseline = (results["rows"][row]["average_precision"]["value"] for row in ("prn_full", "hgn_1x"))
     gain = results["rows"]["prn_full"]["gain"]["relative_gain"]["value"]
@@ -495,8 +505,8 @@ def reproduce(
         from maa.ablations import ablate, decide
         from maa.beyond import NAMES, Beyond, beyond
         from maa.records import write_json
-        from maa.reproduce import NAMES as PAPER_NAMES
         from maa.reproduce import evaluate as measure
+        from maa.system import ROWS
         from maa.unlabelled import experiment
 
         ablate(dataset, PROFILES[profile.value], out)
@@ -506,7 +516,7 @@ def reproduce(
         rows = beyond(dataset, PROFILES[profile.value], out)["rows"]
         best = max(rows.values(), key=lambda row: row["average_precision"]["value"])
         _say(f"Beyond the paper: {best['average_precision']['value']:.4f} ({best['name']}); {out / 'beyond.json'}.")
-        shipped = measure(Beyond.load(out / "weights"), dataset, "validation", False, {**PAPER_NAMES, **NAMES})
+        shipped = measure(Beyond.load(out / "weights"), dataset, "validation", False, {**ROWS, **NAMES})
         write_json(out / "frozen.json", shipped)
         _say(f"Both tracks, as their weights ship: {out / 'frozen.json'}.")
         experiment(out)
@@ -600,15 +610,6 @@ def _rows_table(results: dict, title: str) -> Table:
             f"{row['paper']['average_precision']:.4f}" if row["paper"] else "",
         )
     return table
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 10 s, 1 h 5 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
 def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:

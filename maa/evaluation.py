@@ -11,11 +11,7 @@ subsets, the mean over images and bootstrap samples of images come from the same
 Explained in chapter 2 (average precision) and chapter 8 (variants, intervals, lesions, calibration).
 """
 
-import os
-import tempfile
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -116,8 +112,7 @@ class PixelScores:
         MaaError
             When shapes or types do not fit, scores leave [0, 1], or the name was added before.
         """
-        if name in self.names:
-            raise MaaError(f"Image {name} was already added to these scores; give each image a name of its own.")
+        _new_name(name, self.names)
         levels, truth, fov = checked_maps(name, scores, truth, fov)
         counts = np.zeros(4 * LEVELS, np.int64)
         levels, truth = levels.ravel(), truth.ravel()
@@ -195,29 +190,25 @@ class PixelScores:
             chosen._counts.append(self._counts[i])
         return chosen
 
-    def save(self, path):
-        """Write the histograms to a compressed .npz file, whole or not at all."""
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, names=np.array(self.names, dtype=np.str_), diseased=np.array(self.diseased, bool),
-                                    counts=np.array(self._counts, np.uint32).reshape(-1, 2, 2, LEVELS))
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    def extend(self, other):
+        """Add the images of other scores; MaaError when one of them is there already."""
+        for name, diseased, counts in zip(other.names, other.diseased, other._counts):
+            _new_name(name, self.names)
+            self.names.append(name)
+            self.diseased.append(diseased)
+            self._counts.append(counts)
+
+    def arrays(self):
+        """Everything, as a dict of str to array, for a file; `from_arrays` takes it back."""
+        return {"images": np.array(self.names, dtype=np.str_), "diseased": np.array(self.diseased, bool),
+                "counts": np.array(self._counts, np.uint32).reshape(-1, 2, 2, LEVELS)}
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote; MaaError when the file is missing or is something else."""
-        try:
-            with np.load(path) as stored:
-                names, diseased, counts = stored["names"], stored["diseased"], stored["counts"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise MaaError(f"{path} holds no saved pixel scores; evaluate again to write it anew.") from error
+    def from_arrays(cls, arrays):
+        """What `arrays` gave; KeyError when something is missing."""
         scores = cls()
-        scores.names, scores.diseased, scores._counts = names.tolist(), diseased.tolist(), list(counts)
+        scores.names, scores.diseased = arrays["images"].tolist(), arrays["diseased"].tolist()
+        scores._counts = list(arrays["counts"])
         return scores
 
 
@@ -869,8 +860,7 @@ class LesionScores:
         self._keep(name, candidates, lesions, _pairs_at(lesion_map, row, column))
 
     def _keep(self, name, candidates, lesions, pairs):
-        if name in self.names:
-            raise MaaError(f"Image {name} was already added to these scores; give each image a name of its own.")
+        _new_name(name, self.names)
         candidate, lesion = pairs
         candidates["hit"] = np.zeros(len(candidates["score"]), bool)
         candidates["hit"][candidate] = True
@@ -879,6 +869,38 @@ class LesionScores:
         self.names.append(str(name))
         self._candidates.append(candidates)
         self._lesions.append(lesions)
+
+    def extend(self, other):
+        """Add the images of other scores; MaaError when one of them is there already, or the rules differ."""
+        if (self.threshold, self.match) != (other.threshold, other.match):
+            raise MaaError("The lesions were looked for by different rules; count them anew by one threshold and one match.")
+        for name, candidates, lesions in zip(other.names, other._candidates, other._lesions):
+            _new_name(name, self.names)
+            self.names.append(name)
+            self._candidates.append(candidates)
+            self._lesions.append(lesions)
+
+    def arrays(self):
+        """Everything, as a dict of str to array, for a file; `from_arrays` takes it back."""
+        arrays = {"names": np.array(self.names, dtype=np.str_), "rule": np.array([str(self.threshold), self.match])}
+        for kind, parts in (("lesions", self._lesions), ("candidates", self._candidates)):
+            arrays[f"{kind} each"] = np.array([len(part["score"]) for part in parts], np.int64)
+            arrays |= {f"{kind} {key}": value for key, value in (self._table(parts) if parts else {}).items() if key != "image"}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """What `arrays` gave; KeyError when something is missing."""
+        threshold, match = arrays["rule"].tolist()
+        scores = cls(float(threshold), match)
+        scores.names = arrays["names"].tolist()
+        for kind, parts in (("lesions", scores._lesions), ("candidates", scores._candidates)):
+            prefix, each = f"{kind} ", f"{kind} each"
+            ends = arrays[each].cumsum()
+            columns = {key.removeprefix(prefix): np.split(value, ends[:-1]) for key, value in arrays.items()
+                       if key.startswith(prefix) and key != each}
+            parts += [{key: values[i] for key, values in columns.items()} for i in range(len(ends))]
+        return scores
 
     def lesions(self):
         """Every lesion: dict of equally long arrays "image", "row", "column" (centre), "area", "score" (0: missed).
@@ -986,6 +1008,11 @@ def checked_maps(name, scores, truth, fov=None):
         fov = np.asarray(fov)
         _check_mask(name, "field of view", fov, scores.shape)
     return quantise(scores, name), truth, fov
+
+
+def _new_name(name, names):
+    if name in names:
+        raise MaaError(f"Image {name} was already added to these scores; give each image a name of its own.")
 
 
 def _check_mask(name, what, mask, shape):

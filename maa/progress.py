@@ -1,9 +1,10 @@
-"""Progress bars, in a terminal and in a notebook, and silence where nobody watches."""
+"""Progress: a bar in a terminal, a line now and then in a log, and silence where nobody watches."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,15 +12,23 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def wanted() -> bool:
-    """Whether a progress bar would be seen: not with ``MAA_PROGRESS=0``, nor when output goes to a file."""
-    setting = os.environ.get("MAA_PROGRESS")
-    return sys.stderr.isatty() if setting is None else setting != "0"
+#: Seconds between two lines in a log.
+EVERY = 30
+
+
+def wanted() -> str:
+    """How progress is shown: as a "bar", as "lines", or "0", not at all.
+
+    ``MAA_PROGRESS`` says so.  Without it there is a bar where stderr is a terminal, and nothing elsewhere; the command line
+    asks for lines there.
+    """
+    setting = os.environ.get("MAA_PROGRESS") or ("bar" if sys.stderr.isatty() else "0")
+    return setting if setting in ("0", "lines") else "bar"
 
 
 @contextmanager
 def bar(description: str, total: int | None) -> Iterator[callable]:
-    """A progress bar; yields ``advance(done, note="")``, where `done` is the count so far.
+    """A progress bar, or its lines; yields ``advance(done, note="")``, where `done` is the count so far.
 
     Parameters
     ----------
@@ -28,6 +37,9 @@ def bar(description: str, total: int | None) -> Iterator[callable]:
     total : int or None
         The count at which it ends; None when that is not known.
     """
+    if wanted() == "lines":
+        yield _lines(description, total)
+        return
     from rich.console import Console
 
     columns = [
@@ -38,13 +50,39 @@ def bar(description: str, total: int | None) -> Iterator[callable]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    with Progress(*columns, console=Console(stderr=True), disable=not wanted(), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=wanted() == "0", transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def advance(done: int, note: str = "") -> None:
             progress.update(task, completed=done, note=note)
 
         yield advance
+
+
+def _lines(description: str, total: int | None) -> Callable:
+    """``advance`` that prints a line on stderr, at most every `EVERY` seconds, with the time that is left."""
+    started = last = time.monotonic()
+
+    def advance(done: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < EVERY or not done:
+            return
+        last = now
+        left = f", about {duration((now - started) / done * (total - done))} left" if total and done < total else ""
+        of = f" of {total:,}" if total else ""
+        print(f"{description}: {done:,}{of}, {duration(now - started)}{left}{note and f', {note}'}", file=sys.stderr, flush=True)
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 10 s, 1 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
 def track(items: Iterable, description: str, total: int | None = None) -> Iterator:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -58,6 +59,13 @@ def code_fingerprint(*modules: str) -> str:
     return digest.hexdigest()
 
 
+def file_fingerprints(folder) -> dict[str, str]:
+    """SHA-256 (hexadecimal) of the weights and settings in a folder and in those in it, by their paths in it."""
+    folder = Path(folder)
+    files = sorted(file for name in ("*.safetensors", "settings.json") for file in (*folder.glob(name), *folder.glob(f"*/{name}")))
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def environment() -> dict:
     """The machine, the versions and the time: what a result says of its surroundings."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -74,20 +82,31 @@ def environment() -> dict:
 
 def write_json(path, content) -> None:
     """Write a results file in one step: whole, or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
+    _in_one_step(path, lambda file: file.write(text.encode()))
 
 
 def write_array(path, array: np.ndarray) -> None:
     """Write an array (``.npy``) in one step: whole, or not at all."""
+    _in_one_step(path, lambda file: np.save(file, array))
+
+
+def write_arrays(path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays (compressed ``.npz``) in one step: whole, or not at all."""
+    _in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def _in_one_step(path, write: Callable) -> None:
+    """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.npy")
-    np.save(partial, array)
-    os.replace(partial, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _plain(value):

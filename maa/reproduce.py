@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,15 +19,16 @@ import pandas as pd
 from maa import evaluation
 from maa.errors import MaaError
 from maa.findings import by_group, false_positive_breakdown, lesion_table, pooled_breakdown
-from maa.idrid import Dataset, open_dataset
+from maa.idrid import Dataset, Record, open_dataset
 from maa.inference import FULL, fuse, hypotheses, refine, score_hypotheses
 from maa.patches import EX, FOV, HE, MA, SE, stack_photograph
 from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
-from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_array, write_json
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_array, write_arrays, write_json
 from maa.study import Profile, Study, Trained, add_metrics, phantoms
-from maa.system import FILES, ROWS, Settings, System, photograph
+from maa.system import FILES, FIRST_STAGE, FULL_SYSTEM, ROWS, SECOND_STAGE, Settings, System, photograph, write_settings
+from maa.weights import network_fingerprint, save_weights
 from maa.training import Refinement, Schedule
 
 #: The refinement networks that are compared: cross-entropy alone, each of the paper's two ideas, and both.
@@ -34,15 +37,6 @@ REFINEMENTS = {
     "prn_sampling": Refinement(triplet_weight=0.0, selective=True),
     "prn_triplet": Refinement(selective=False),
     "prn_full": Refinement(),
-}
-
-NAMES = {
-    **ROWS,
-    "control": "+ candidates, without a network",
-    "prn_cross_entropy": "+ PRN, cross-entropy only",
-    "prn_sampling": "+ PRN, selective sampling",
-    "prn_triplet": "+ PRN, triplet loss",
-    "prn_full": "+ PRN, both: the full system",
 }
 
 #: The weights of the refinement among which validation chooses.
@@ -59,26 +53,61 @@ PAPER = {
 PAPER_GAIN = 0.3029
 
 
+#: Beside the baseline, the rows that every gain is given over: what one would have without the part in question.
+REFERENCES = ("hgn_half", "fused", "control", "prn_cross_entropy")
+
 #: Where the results of the repository are when only the package was installed, as on Colab.
 PUBLISHED = "https://raw.githubusercontent.com/maa-book/maa/main/results"
 
 
 class Scores:
-    """Pixel and lesion scores of every row of the table, image by image."""
+    """Pixel and lesion scores of several maps, image by image: of the rows of the table, or of pairs of row and weight."""
 
     #: A candidate lesion is a connected group of pixels of at least this probability.
     CANDIDATE = 0.02
 
     def __init__(self):
-        self.pixels: dict[str, evaluation.PixelScores] = {}
-        self.lesions: dict[str, evaluation.LesionScores] = {}
+        self.pixels: dict[Hashable, evaluation.PixelScores] = {}
+        self.lesions: dict[Hashable, evaluation.LesionScores] = {}
 
-    def add(self, row: str, name: str, map_: np.ndarray, truth: np.ndarray, fov: np.ndarray, diseased: bool) -> None:
+    def add(self, row: Hashable, name: str, map_: np.ndarray, truth: np.ndarray, fov: np.ndarray, diseased: bool) -> None:
         """Add one map of one photograph to a row."""
         self.pixels.setdefault(row, evaluation.PixelScores()).add(name, map_, truth, fov, diseased)
         self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).add(name, map_, truth, fov)
 
-    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = NAMES, baseline: str = "hgn_1x") -> dict:
+    def extend(self, other: Scores) -> None:
+        """Add the photographs of other scores, row by row."""
+        for row, pixels in other.pixels.items():
+            self.pixels.setdefault(row, evaluation.PixelScores()).extend(pixels)
+            self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).extend(other.lesions[row])
+
+    def save(self, path, identity: str) -> None:
+        """Write the scores to a compressed ``.npz`` file, whole or not at all, with a word on what they are the scores of."""
+        arrays = {"identity": np.array(identity), "rows": np.array([json.dumps(row) for row in self.pixels])}
+        for number, row in enumerate(self.pixels):
+            for part in (self.pixels[row], self.lesions[row]):
+                arrays |= {f"{number} {name}": array for name, array in part.arrays().items()}
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path, identity: str) -> Scores | None:
+        """What `save` wrote; None where there is no such file, it is damaged, or it holds the scores of something else."""
+        scores = cls()
+        try:
+            with np.load(path) as stored:
+                if stored["identity"] != identity:
+                    return None
+                for number, text in enumerate(stored["rows"]):
+                    row = json.loads(str(text))
+                    row = tuple(row) if isinstance(row, list) else row
+                    arrays = {key.split(" ", 1)[1]: stored[key] for key in stored.files if key.startswith(f"{number} ")}
+                    scores.pixels[row] = evaluation.PixelScores.from_arrays(arrays)
+                    scores.lesions[row] = evaluation.LesionScores.from_arrays(arrays)
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+        return scores
+
+    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = ROWS, baseline: str = "hgn_1x") -> dict:
         """Every measure of every row.
 
         Parameters
@@ -94,7 +123,7 @@ class Scores:
         -------
         dict
             For each row: average precision with its interval over images, operating point, curve,
-            variants, FROC, calibration, and the gain over the baseline.
+            variants, FROC, calibration, the gain over the baseline, and the gains over each of `REFERENCES`.
         """
         rows = {}
         for row, scores in self.pixels.items():
@@ -112,17 +141,29 @@ class Scores:
                 "calibration": {key: value.round(6) for key, value in evaluation.reliability(*pooled).items()},
                 "curve": {"precision": precision.round(4), "recall": recall.round(4)},
                 "paper": PAPER.get(row),
+                "gains": {
+                    other: asdict(evaluation.paired_bootstrap(scores, self.pixels[other], samples=1000))
+                    for other in (baseline, *REFERENCES)
+                    if other in self.pixels and other != row
+                },
             }
-            if baseline in self.pixels and row != baseline:
-                gain = evaluation.paired_bootstrap(scores, self.pixels[baseline], samples=1000)
-                rows[row]["gain"] = asdict(gain)
+            if baseline in rows[row]["gains"]:
+                rows[row]["gain"] = rows[row]["gains"][baseline]
         return rows
 
 
-def evaluate(system, dataset: Dataset, split: str, healthy: bool = True, names: Mapping[str, str] = NAMES) -> dict:
+def evaluate(
+    system: System | Beyond,
+    dataset: Dataset,
+    split: str,
+    healthy: bool = True,
+    names: Mapping[str, str] = ROWS,
+    rows: Collection[str] | None = None,
+    folder=None,
+) -> dict:
     """Run a system on the photographs of a split, one at a time, and measure every row.
 
-    On the validation split the weight of the refinement and the thresholds of the paper's system are chosen, as
+    On the validation split the weight of each second stage and the thresholds of the paper's system are chosen, as
     `reproduce` chooses them; on the test split everything is taken as it is.
 
     Parameters
@@ -134,6 +175,11 @@ def evaluate(system, dataset: Dataset, split: str, healthy: bool = True, names: 
         Whether healthy photographs are run too (they enter the variant that adds them, and the FROC).
     names : mapping of str to str
         What each row of the system is called.
+    rows : collection of str, optional
+        The rows that are wanted; by default all that the system gives.
+    folder : path-like, optional
+        Where the scores of each photograph are kept as soon as they are there.  An evaluation that was stopped takes from it
+        what is done, if the same weights, settings, data and rows are asked for, and does the rest.
 
     Returns
     -------
@@ -145,54 +191,68 @@ def evaluate(system, dataset: Dataset, split: str, healthy: bool = True, names: 
     MaaError
         When a row has no threshold that was chosen on validation, and the split is the test split.
     """
-    if split == "test" and not system.rows <= system.settings.thresholds.keys():
+    rows = [row for row in system.rows if rows is None or row in rows]
+    if split == "test" and not set(rows) <= system.settings.thresholds.keys():
         raise MaaError(
             "The system has no thresholds chosen on validation photographs for all of its rows: "
             "run `maa evaluate --split validation` with its weights first."
         )
     records = dataset.select(split, None if healthy else True)
     started = time.perf_counter()
-    scores, settings = Scores(), system.settings
+    settings = system.settings
     choosing = split == "validation" and isinstance(system, System)
-    candidates = {weight: Scores() for weight in WEIGHTS} if choosing and system.prn else {}
-    # While the weight is being chosen the candidates are scored below, once for all weights.
-    mapped = replace(system, prn=None) if candidates else system
+    second = [row for row in rows if row in SECOND_STAGE] if choosing else []
+    identity = fingerprint(network_fingerprint(system.networks), asdict(settings), dataset.fingerprint, rows, choosing)
+    measured = Scores()
     for record in track(records, f"Evaluating {split} photographs"):
-        fundus = record.load(kinds=("MA",))
-        about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
-        stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
-        maps = mapped.maps(stacks)
-        for row, map_ in maps.items():
-            scores.add(row, map_=map_, **about)
-        if candidates:
-            base = system.base(maps)
-            found = system.hypotheses(base)
-            probabilities = score_hypotheses(system.prn, stacks, 0, found.centres)
-            for weight, refined in candidates.items():
-                refined.add("refined", map_=refine(base, found, probabilities, weight), **about)
-    if candidates:
-        by_weight = {("refined", weight): refined.pixels["refined"] for weight, refined in candidates.items()}
-        settings = replace(settings, weight=best_weight(by_weight, "refined"))
-        scores.pixels |= candidates[settings.weight].pixels
-        scores.lesions |= candidates[settings.weight].lesions
-    thresholds = dict(settings.thresholds)
+        path = Path(folder) / f"{record.name}.npz" if folder else None
+        scores = Scores.load(path, identity) if path else None
+        if scores is None:
+            scores = _measure(system, record, [row for row in rows if row not in second], second)
+            if path:
+                scores.save(path, identity)
+        measured.extend(scores)
+    if second:
+        weighed = {key: pixels for key, pixels in measured.pixels.items() if isinstance(key, tuple)}
+        chosen = {row: best_weight(weighed, row) for row in second}
+        settings = replace(settings, weights={**settings.weights, **chosen})
+        for part in (measured.pixels, measured.lesions):
+            kept = {row: part[row, chosen[row]] if row in chosen else part[row] for row in rows}
+            part.clear()
+            part.update(kept)
+    thresholds = {row: settings.thresholds[row] for row in rows if row in settings.thresholds}
     if choosing:
-        thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in scores.pixels.items()}
+        thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in measured.pixels.items()}
     return {
         "split": split,
         "data": dataset.fingerprint,
         "photographs": [record.name for record in records],
+        "weights": network_fingerprint(system.networks),
         "settings": asdict(replace(settings, thresholds=thresholds)),
         "environment": environment(),
         "seconds": time.perf_counter() - started,
-        "rows": scores.table(thresholds, names),
+        "rows": measured.table(thresholds, names),
     }
 
 
-FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
-
-#: The second stages: the control, which scores a candidate by the fused probability at its centre, and the networks.
-SECOND_STAGE = ("control", *REFINEMENTS)
+def _measure(system: System | Beyond, record: Record, rows: Collection[str], second: Collection[str]) -> Scores:
+    """The scores of one photograph: of some rows as the settings say, and of second stages at each of `WEIGHTS`."""
+    fundus, scores = record.load(kinds=("MA",)), Scores()
+    about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
+    stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
+    if second:
+        maps = system.first_stage(stacks)
+        base = system.base(maps)
+        found = system.hypotheses(base)
+    else:
+        maps = system.maps(stacks, rows=rows)
+    for row in rows:
+        scores.add(row, map_=maps[row], **about)
+    for row in second:
+        opinions = system.opinions(row, base, found, stacks)
+        for weight in WEIGHTS:
+            scores.add((row, weight), map_=refine(base, found, opinions, weight), **about)
+    return scores
 
 
 class Validation:
@@ -227,7 +287,7 @@ class Validation:
     def alone(self, run: Trained, index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""
         pair = (run.model, None) if run.record["config"]["scale"] == 1 else (None, run.model)
-        return self.kept(run, "alone", index, lambda: next(iter(System(*pair, None).maps(self.stacks, index).values())))
+        return self.kept(run, "alone", index, lambda: next(iter(System(*pair).maps(self.stacks, index).values())))
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
         """The maps of the first stage, by row."""
@@ -338,8 +398,8 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     thresholds = {row: evaluation.best_f1_threshold(*scores.pooled()) for row, scores in by_seed[best].items()}
     settings = replace(
         settings,
-        weight=weights[best]["prn_full"],
-        thresholds={row: thresholds[row] for row in FIRST_STAGE} | {"refined": thresholds["prn_full"]},
+        weights=weights[best],
+        thresholds=thresholds,
     )
     _ship(trained[best], settings, out / "weights")
 
@@ -372,7 +432,7 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         values["average_precision"] = asdict(evaluation.bootstrap_average_precision(runs, samples=1000))
         values["gains"] = {
             other: asdict(evaluation.paired_bootstrap(runs, [scores[other] for scores in by_seed], samples=1000))
-            for other in (*FIRST_STAGE, "control", "prn_cross_entropy")
+            for other in ("hgn_1x", *REFERENCES)
             if other != row
         }
         if "gain" in values:
@@ -420,11 +480,11 @@ def _summary(lesions, false) -> dict:
 
 
 def _ship(runs: Mapping[str, Trained], settings: Settings, folder: Path) -> None:
-    """Copy the full system's weights to a folder and write its settings beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for network, row in (("hgn_1x", "hgn_1x"), ("hgn_half", "hgn_half"), ("prn", "prn_full")):
-        shutil.copy(runs[row].path, folder / FILES[network])
-    System(None, None, None, settings).save_settings(folder)
+    """Write the weights of every row to a folder, in half precision, and the settings beside them."""
+    for row, file in FILES.items():
+        scale = {"scale": runs[row].record["config"]["scale"]} if row in FIRST_STAGE else {}
+        save_weights(runs[row].model, folder / file, half=True, **scale)
+    write_settings(settings, folder)
 
 
 #: Phantoms at IDRiD's scale, with three times its lesions so that few photographs hold enough of them.
@@ -453,7 +513,7 @@ def transfer(dataset: Dataset, out) -> dict:
     """
     root = phantoms(PhantomConfig(size=1368, lesion_density=3.0), **TRANSFER_PHANTOMS)
     trained = Study(open_dataset(root), TRANSFER, Path(out) / "runs").hgn(0.5)
-    results = evaluate(System(None, trained.model, None), dataset, "validation", healthy=False)
+    results = evaluate(System(hgn_half=trained.model), dataset, "validation", healthy=False)
     results |= {"profile": asdict(TRANSFER), "runs": {"hgn_half": trained.record}}
     write_json(Path(out) / "results.json", results)
     return results
@@ -465,18 +525,23 @@ def published(name: str, file: str = "results") -> dict | None:
     Parameters
     ----------
     name : str
-        A folder of ``results``: what `reproduce` or `transfer` wrote there.
-    file : {"results", "ablations", "decisive", "beyond", "frozen", "unlabelled", "gallery"}
-        Which of its files.
+        A folder of ``results``: what `reproduce`, `transfer` or an opening of the test half wrote there.
+    file : str
+        Which of its files, without ``.json``.
 
     Returns
     -------
     dict or None
         None where the file is neither in the checkout nor to be had from the network.
+
+    Notes
+    -----
+    ``MAA_RESULTS`` names another folder to look in, and nowhere else: for a book about a replication of one's own.
     """
-    local = Path(__file__).parent.parent / "results" / name / f"{file}.json"
-    if local.exists():
-        return json.loads(local.read_text())
+    own = os.environ.get("MAA_RESULTS")
+    local = Path(own or Path(__file__).parent.parent / "results") / name / f"{file}.json"
+    if own or local.exists():
+        return json.loads(local.read_text()) if local.exists() else None
     try:
         with urllib.request.urlopen(f"{PUBLISHED}/{name}/{file}.json", timeout=10) as reply:
             return json.load(reply)

@@ -17,7 +17,6 @@ On the command line: ``maa segment photographs --out found``.  Explained in chap
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +39,8 @@ from maa.inference import FULL
 from maa.patches import stack_photograph
 from maa.phantom import IDRID_PIXELS_PER_DEGREE
 from maa.progress import track as tracked
-from maa.system import FILES, ROWS, System
+from maa.system import FILES, FULL_SYSTEM, ROWS, System
+from maa.weights import network_fingerprint
 
 #: Field of view, in degrees, that a camera is taken to have: IDRiD's, and the most common one.
 FIELD_DEGREES = 50.0
@@ -56,10 +56,10 @@ MAX_WORKING_PIXELS = 60_000_000
 UNCHOSEN_THRESHOLD = 0.5
 
 #: What a system can be, and the map that it ends with: the paper's, and the one with more networks (chapter 10).
-TRACKS = {"paper": "refined", "beyond": LAST}
+TRACKS = {"paper": FULL_SYSTEM, "beyond": LAST}
 
 #: Every map that a system may make, in the order in which they build on one another.
-MAPS = ROWS | NAMES | {LAST: "U-Nets, HGNs and PRN, beyond the paper"}
+MAPS = ROWS | NAMES | {FULL_SYSTEM: "HGN + PRN", LAST: "U-Nets, HGNs and PRN, beyond the paper"}
 
 #: What a run writes once, beside three files for each photograph.
 TABLES = ("lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html")
@@ -254,9 +254,8 @@ def segment(
         seen_fov = _resized(fov.astype(np.float32), size, factor) > 0.999
         if not seen_fov.any():
             raise MaaError(f"Nothing is left of {called} when it is resized by {factor:g}: use a larger factor.")
-    maps = system.maps(stack_photograph(seen, seen_fov, called))
-    kind = final_map(system)
-    probability = maps[kind]
+    kind = system.final
+    probability = system.maps(stack_photograph(seen, seen_fov, called), rows=[kind])[kind]
     if factor != 1:
         back = _resized(probability.astype(np.float32), (width, height), 1 / factor)
         probability = (np.clip(back, 0, FULL) + 0.5).astype(np.uint16)
@@ -272,16 +271,6 @@ def segment(
     return Segmentation(
         name or "photograph", image, fov, probability, kind, float(threshold), float(factor), notes, warnings
     )
-
-
-def final_map(system: System | Beyond) -> str:
-    """The last of the maps (keys of `MAPS`) that a system makes: the one to use."""
-    return available_maps(system)[-1]
-
-
-def available_maps(system: System | Beyond) -> list[str]:
-    """The maps (keys of `MAPS`) that a system makes, each after those that it builds on."""
-    return [name for name in MAPS if name in system.rows]
 
 
 def load_system(weights: str | os.PathLike | None = None, track: str = "paper") -> System | Beyond:
@@ -309,16 +298,9 @@ def load_system(weights: str | os.PathLike | None = None, track: str = "paper") 
     if not folder.is_dir():
         raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
     system = Beyond.load(folder) if track == "beyond" else System.load(folder)
-    for network in networks(system):
+    for network in system.networks:
         network.to(device())
     return system
-
-
-def networks(system: System | Beyond) -> list:
-    """The networks of a system that are there."""
-    paper = getattr(system, "paper", system)
-    parts = (paper.hgn_1x, paper.hgn_half, paper.prn, *((*system.unets, system.prn) if system is not paper else ()))
-    return [network for network in parts if network is not None]
 
 
 def field_diameter(fov: np.ndarray) -> float | None:
@@ -534,27 +516,17 @@ def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequen
 
 def _described(system, threshold, degrees, resize, weights) -> dict[str, str]:
     """What was run, for the page."""
-    kind = final_map(system)
-    count = sum(parameter.numel() for network in networks(system) for parameter in network.parameters())
+    kind = system.final
+    count = sum(parameter.numel() for network in system.networks for parameter in network.parameters())
     now = datetime.now()
     return {
         "Made": f"{now.day} {now:%B %Y, %H:%M}",
         "Program": f"maa {version('maa')}",
         "System": f"{MAPS[kind]} ({count:,} parameters)",
-        "Weights": f"{weights or 'not named'}, fingerprint {fingerprint_of(system)[:12]}",
+        "Weights": f"{weights or 'not named'}, fingerprint {network_fingerprint(system.networks)[:12]}",
         "Threshold": f"probability {threshold:.3f}",
         "Scale": f"field of view taken as {degrees:g} degrees" if resize is None else f"resized by {resize:g}",
     }
-
-
-def fingerprint_of(system: System | Beyond) -> str:
-    """SHA-256 (hexadecimal) of every parameter of a system: the same weights have the same, wherever they lie."""
-    digest = hashlib.sha256()
-    for network in networks(system):
-        for name, value in network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _left_behind(out: Path, jobs) -> list[str]:

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+from torch import nn
 
 from maa.errors import MaaError
 from maa.hgn import HGN
-from maa.inference import Hypotheses, dense_map, double, fuse, hypotheses, refine, score_hypotheses
+from maa.inference import FULL, Hypotheses, dense_map, double, fuse, hypotheses, refine, score_hypotheses
 from maa.patches import FOV, MARGIN, ImageStack
 from maa.prn import PRN
 from maa.records import write_json
 from maa.weights import load_weights
 
-#: File names of the networks in a folder of weights.
-FILES = {"hgn_1x": "hgn-1x.safetensors", "hgn_half": "hgn-0.5x.safetensors", "prn": "prn.safetensors"}
+#: File names of the networks in a folder of weights, by what they are called in it.
+FILES = {
+    "hgn_1x": "hgn-1x.safetensors",
+    "hgn_half": "hgn-0.5x.safetensors",
+    "prn_cross_entropy": "prn-cross-entropy.safetensors",
+    "prn_sampling": "prn-sampling.safetensors",
+    "prn_triplet": "prn-triplet.safetensors",
+    "prn_full": "prn.safetensors",
+}
 SETTINGS = "settings.json"
 
-#: The rows of the paper's Table 2 that the system can fill, in its order.
-ROWS = {"hgn_1x": "HGN 1x", "hgn_half": "HGN 0.5x", "fused": "HGN geometric", "refined": "HGN + PRN"}
+#: The rows of the table, each after those that it builds on: the paper's Table 2 as far as it was read, a control that decides
+#: candidate by candidate without a network, and second stages with none, one and both of the paper's two ideas.
+ROWS = {
+    "hgn_1x": "HGN 1x",
+    "hgn_half": "HGN 0.5x",
+    "fused": "HGN geometric",
+    "control": "+ candidates, without a network",
+    "prn_cross_entropy": "+ PRN, cross-entropy only",
+    "prn_sampling": "+ PRN, selective sampling",
+    "prn_triplet": "+ PRN, triplet loss",
+    "prn_full": "+ PRN, both: the full system",
+}
+FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
+SECOND_STAGE = tuple(row for row in ROWS if row not in FIRST_STAGE)
+
+#: The row that the system is used for.
+FULL_SYSTEM = "prn_full"
 
 
 @dataclass(frozen=True)
@@ -32,25 +57,33 @@ class Settings:
     ----------
     hypothesis : float
         Fused probability from which a pixel belongs to a hypothesis.
-    weight : float, 0 to 1
-        Of the refinement against the fused map (see `maa.inference.refine`).
+    weights : dict of str to float, 0 to 1
+        Of each second stage against the map that it refines (see `maa.inference.refine`); `WEIGHT` where there is none.
     thresholds : dict of str to float
-        For each row of `ROWS`, the probability from which a pixel is called a microaneurysm.
+        For each row, the probability from which a pixel is called a microaneurysm.
     """
 
+    #: The weight of a second stage for which none was chosen.
+    WEIGHT: ClassVar[float] = 0.5
+
     hypothesis: float = 0.001
-    weight: float = 0.5
+    weights: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+
+    def weight(self, row: str) -> float:
+        """The weight of a second stage."""
+        return self.weights.get(row, self.WEIGHT)
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Two hypothesis generation networks and, unless it is a baseline, a refinement network.
+    """Two hypothesis generation networks and, unless it is a baseline, refinement networks.
 
     Attributes
     ----------
     hgn_1x, hgn_half : HGN or None
-    prn : PRN or None
+    prns : mapping of str to PRN
+        By their rows: the second stages that are there.
     settings : Settings
 
     Notes
@@ -58,14 +91,14 @@ class System:
     Explained in chapters 4 and 5; used on new photographs in chapter 9.
     """
 
-    hgn_1x: HGN | None
-    hgn_half: HGN | None
-    prn: PRN | None
+    hgn_1x: HGN | None = None
+    hgn_half: HGN | None = None
+    prns: Mapping[str, PRN] = field(default_factory=dict)
     settings: Settings = Settings()
 
     @classmethod
     def load(cls, folder) -> System:
-        """Read the networks and settings of a folder of weights; what is absent stays None.
+        """Read the networks and settings of a folder of weights; what is absent is left out.
 
         Raises
         ------
@@ -73,47 +106,41 @@ class System:
             When the folder holds no hypothesis generation network, or a file of it is damaged.
         """
         folder = Path(folder)
-        kinds = {"hgn_1x": "HGN", "hgn_half": "HGN", "prn": "PRN"}
         networks = {
-            name: load_weights(folder / file, kinds[name])[0] if (folder / file).exists() else None
+            name: load_weights(folder / file, "PRN" if name in SECOND_STAGE else "HGN")[0]
             for name, file in FILES.items()
+            if (folder / file).exists()
         }
-        if networks["hgn_1x"] is None and networks["hgn_half"] is None:
+        hgns = [networks.pop(name, None) for name in ("hgn_1x", "hgn_half")]
+        if hgns == [None, None]:
             raise MaaError(
                 f"{folder} holds no {FILES['hgn_1x']} and no {FILES['hgn_half']}: "
                 "train them with `maa train hgn-1x` and `maa train hgn-0.5x`, or name another folder."
             )
-        return cls(**networks, settings=cls.read_settings(folder))
+        return cls(*hgns, networks, read_settings(folder))
 
     @property
-    def rows(self) -> set[str]:
-        """The keys of `ROWS` that `maps` gives."""
-        rows = {name for name in ("hgn_1x", "hgn_half") if getattr(self, name) is not None}
-        return rows | ({"fused"} if len(rows) == 2 else set()) | ({"refined"} if self.prn is not None else set())
+    def rows(self) -> list[str]:
+        """The keys of `ROWS` that `maps` gives, in their order; the control only beside a second stage that it controls."""
+        rows = {row for row in ("hgn_1x", "hgn_half") if getattr(self, row) is not None}
+        rows |= {"fused"} if len(rows) == 2 else set()
+        rows |= {"control"} if "fused" in rows and self.prns else set()
+        return [row for row in ROWS if row in rows or row in self.prns]
 
-    @staticmethod
-    def read_settings(folder) -> Settings:
-        """The settings beside the weights; the defaults where there are none.
+    @property
+    def final(self) -> str:
+        """The row to use: the full system, or else the last one that the networks allow."""
+        return self.rows[-1]
 
-        Raises
-        ------
-        MaaError
-            When the file is damaged.
-        """
-        path = Path(folder) / SETTINGS
-        if not path.exists():
-            return Settings()
-        try:
-            return Settings(**json.loads(path.read_text()))
-        except (json.JSONDecodeError, TypeError):
-            raise MaaError(f"{path} is damaged: write it anew with `maa evaluate --split validation`.") from None
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that are there."""
+        return [network for network in (self.hgn_1x, self.hgn_half, *self.prns.values()) if network is not None]
 
-    def save_settings(self, folder) -> None:
-        """Write the settings beside the weights."""
-        write_json(Path(folder) / SETTINGS, asdict(self.settings))
-
-    def maps(self, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
-        """Every probability map of a photograph that the networks allow.
+    def maps(
+        self, stacks: tuple[ImageStack, ImageStack], index: int = 0, rows: Collection[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Probability maps of a photograph.
 
         Parameters
         ----------
@@ -121,34 +148,71 @@ class System:
             At 1x and at 0.5x (`maa.patches.stack_photograph` makes them of one photograph).
         index : int
             Which photograph of the stacks.
+        rows : collection of str, optional
+            The maps that are wanted: keys of `ROWS`.  By default all that the networks allow.
 
         Returns
         -------
         dict of str to ndarray, shape (H, W), uint16
-            By the keys of `ROWS`, at native resolution.
+            By row, at native resolution.
         """
+        rows = self.rows if rows is None else rows
+        maps = self.first_stage(stacks, index)
+        second = [row for row in self.rows if row in rows and row in SECOND_STAGE]
+        if second:
+            base = self.base(maps)
+            found = hypotheses(base, self.settings.hypothesis)
+            for row in second:
+                maps[row] = refine(base, found, self.opinions(row, base, found, stacks, index), self.settings.weight(row))
+        return {row: map_ for row, map_ in maps.items() if row in rows}
+
+    def first_stage(self, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
+        """The maps of the rows of `FIRST_STAGE` that the networks allow; parameters and values as `maps`."""
         maps = {}
         for name, model, stack in zip(("hgn_1x", "hgn_half"), (self.hgn_1x, self.hgn_half), stacks):
             if model is not None:
                 probability = dense_map(model, photograph(stack, index), field_of_view(stack, index))
                 maps[name] = probability if stack.scale == 1 else double(probability, tuple(stacks[0].shapes[index]))
-        if len(maps) == 2:
-            maps["fused"] = fuse(list(maps.values()))
-        if self.prn is not None:
-            base = self.base(maps)
-            found = self.hypotheses(base)
-            scores = score_hypotheses(self.prn, stacks, index, found.centres)
-            maps["refined"] = refine(base, found, scores, self.settings.weight)
-        return maps
+        return maps | ({"fused": fuse(list(maps.values()))} if len(maps) == 2 else {})
+
+    def opinions(
+        self, row: str, base: np.ndarray, found: Hypotheses, stacks: tuple[ImageStack, ImageStack], index: int = 0
+    ) -> np.ndarray:
+        """The probability, shape (K,), that a second stage gives to each candidate; the control, that of the map at its centre."""
+        if row == "control":
+            return base[tuple(found.centres.T)] / FULL
+        return score_hypotheses(self.prns[row], stacks, index, found.centres)
 
     @staticmethod
-    def base(maps: dict[str, np.ndarray]) -> np.ndarray:
+    def base(maps: Mapping[str, np.ndarray]) -> np.ndarray:
         """The map of the first stage that the second refines: the fused one, or that of the only scale."""
         return maps.get("fused", next(iter(maps.values())))
 
     def hypotheses(self, fused: np.ndarray) -> Hypotheses:
         """The candidates of a fused map, at the chosen threshold."""
         return hypotheses(fused, self.settings.hypothesis)
+
+
+def read_settings(folder) -> Settings:
+    """The settings beside the weights of a folder; the defaults where there are none.
+
+    Raises
+    ------
+    MaaError
+        When the file is damaged.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.exists():
+        return Settings()
+    try:
+        return Settings(**json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError):
+        raise MaaError(f"{path} is damaged: write it anew with `maa evaluate --split validation`.") from None
+
+
+def write_settings(settings: Settings, folder) -> None:
+    """Write settings beside the weights of a folder."""
+    write_json(Path(folder) / SETTINGS, asdict(settings))
 
 
 def photograph(stack: ImageStack, index: int) -> np.ndarray:

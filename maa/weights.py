@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -93,3 +95,13 @@ def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict
             f"{path} holds weights of another version of {found}, which do not fit: train it anew with `maa train`."
         ) from None
     return model.eval().to(memory_format=torch.channels_last), about
+
+
+def network_fingerprint(networks: Iterable[nn.Module]) -> str:
+    """SHA-256 (hexadecimal) of every parameter of some networks: the same weights have the same, wherever they lie."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -28,11 +28,11 @@ def main(data: str) -> None:
     system = System.load(ROOT / "maa/pretrained")
     stacks = Study(dataset, FULL).validation
     diseased = np.flatnonzero(stacks[0].diseased)
-    threshold = system.settings.thresholds["refined"]
+    threshold = system.settings.thresholds["prn_full"]
     found, lesions = {}, []
     for index in track(list(diseased), "Looking for dark dots"):
         label = stacks[0].label(index)
-        map_ = system.maps(stacks, index)["refined"]
+        map_ = system.maps(stacks, index, rows=["prn_full"])["prn_full"]
         found[stacks[0].names[index]] = false_positive_breakdown(map_, threshold, label, photograph(stacks[0], index))
         components, count = ndimage.label(label & MA)
         centres = ndimage.center_of_mass(label & MA, components, range(1, count + 1))

@@ -103,7 +103,7 @@ def no_retina() -> dict:
 
 def loss(records, system) -> dict:
     """Average precision in windows of validation photographs, as they are and spoiled, and lesions reported in them."""
-    threshold = system.settings.thresholds["refined"]
+    threshold = system.settings.thresholds["prn_full"]
     scores = {name: evaluation.PixelScores() for name in ("as it is", *CASES)}
     reported = dict.fromkeys(scores, 0)
     for record in track(records, "Segmenting spoiled windows"):
@@ -118,7 +118,7 @@ def loss(records, system) -> dict:
             seen = spoil(eye.image)
             if factor != 1:
                 seen = np.asarray(Image.fromarray(seen).resize(eye.fov.shape[::-1], Image.Resampling.BICUBIC))
-            found = system.maps(stack_photograph(seen, only, record.name))["refined"]
+            found = system.maps(stack_photograph(seen, only, record.name), rows=["prn_full"])["prn_full"]
             scores[name].add(record.name, found[window], eye.ma[window], only[window])
             reported[name] += int(ndimage.label(found >= threshold * 65535, np.ones((3, 3)))[1])
     return {

@@ -1,12 +1,12 @@
-"""Write the README's title mark, table and picture anew from the results: ``python results/readme.py``."""
+"""Write the README's mark, tables and picture and the citation's abstract anew from the results: ``python results/readme.py``."""
 
 import json
 import re
 from pathlib import Path
 
-from maa import figures
-from maa.claim import mark
-from maa.reproduce import PAPER, PAPER_GAIN
+from maa import figures, verdict
+from maa.reproduce import PAPER
+from maa.system import FIRST_STAGE, FULL_SYSTEM, ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "results/idrid-full/results.json"
@@ -17,15 +17,6 @@ def best_single(results: dict) -> str:
     """The row of the better of the two single scales."""
     rows = results["rows"]
     return max(("hgn_1x", "hgn_half"), key=lambda row: rows[row]["average_precision"]["value"])
-
-
-def gain(results: dict, row: str, other: str) -> str:
-    """The relative gain of a row over another, with its interval."""
-    known = results["rows"][row]["gains"].get(other)
-    if known is None:
-        return ""
-    g = known["relative_gain"]
-    return f"{g['value']:+.1%} ({g['low']:+.1%} to {g['high']:+.1%})"
 
 
 def table(results: dict) -> str:
@@ -53,7 +44,7 @@ def gains(results: dict) -> str:
     for row, values in rows.items():
         if row != "hgn_1x":
             shown = order_known(rows, row, others)
-            lines.append(f"| {values['name']} | " + " | ".join(gain(results, row, o) if o in shown else "" for o in others) + " |")
+            lines.append(f"| {values['name']} | " + " | ".join(verdict.in_words(verdict.gain(results, row, o)) if o in shown else "" for o in others) + " |")
     return "\n".join(lines)
 
 
@@ -63,51 +54,39 @@ def order_known(rows: dict, row: str, others) -> list[str]:
     return [other for other in others if order.index(other) < order.index(row)]
 
 
+def test_table(results: dict) -> str:
+    """The test half beside the paper, row by row, as a Markdown table."""
+    show = lambda value: "" if value is None else f"{value:.4f}"
+    lines = ["| | AUC PR (95 % interval) | the paper's | F1 | the paper's | gain over HGN 1x |", "|---|---|---|---|---|---|"]
+    for row in verdict.beside_the_paper(results):
+        interval = f"{row['AUC PR']:.4f} ({row['low']:.3f} to {row['high']:.3f})"
+        inferred = " (inferred)" if row["name"] == ROWS[FULL_SYSTEM] else ""
+        lines.append(f"| {row['name']} | {interval} | {show(row[PAPERS]) + inferred} | {row['F1']:.4f} | {show(row[PAPERS_F1])} | {row['gain']} |")
+    return "\n".join(lines)
+
+
+PAPERS, PAPERS_F1 = "paper's AUC PR", "paper's F1"
+
+
 def picture(results: dict):
-    """Precision-recall curves of the main rows, of the seed whose full system is best."""
-    rows = results["rows"]
-    curves = {
-        rows[row]["name"]: (rows[row]["curve"]["recall"], rows[row]["curve"]["precision"], rows[row]["seeds"][best_seed(results)])
-        for row in ("hgn_1x", "hgn_half", "fused", "prn_full")
-    }
-    return figures.precision_recall(curves)
+    """Precision-recall curves of the main rows."""
+    return figures.precision_recall(verdict.curves(results, {row: ROWS[row] for row in (*FIRST_STAGE, FULL_SYSTEM)}))
 
 
-def best_seed(results: dict) -> int:
-    """The place, among the seeds of the profile, of the one that curves and operating points are of."""
-    return list(results["profile"]["seeds"]).index(results["seed"])
-
-
-def verdict(results: dict) -> str:
-    """What the numbers say of the paper's claim, in words."""
-    rows = results["rows"]
-    g = {(row, other): v["relative_gain"] for row, values in rows.items() for other, v in values["gains"].items()}
-    whole, single = g["prn_full", "hgn_1x"], best_single(results)
-    reached = "reaches" if whole["value"] >= PAPER_GAIN else "does not reach"
-    helps = lambda one: "helps" if one["low"] > 0 else "hurts" if one["high"] < 0 else "cannot be told from nothing"
-    fusion = "is above" if g["fused", single]["value"] > 0 else "is not above"
-    return " ".join(
-        [
-            f"The full system gains {whole['value']:+.1%} over HGN 1x; it {reached} the paper's {PAPER_GAIN:.2%}.",
-            f"The fusion {fusion} the better single scale, {rows[single]['name']}.",
-            f"The control decides for each candidate by the fused probability at its centre, without a second network, and gains",
-            f"{g['control', 'hgn_1x']['value']:+.1%}: over it the full system is {g['prn_full', 'control']['value']:+.1%}.",
-            f"Over a PRN with cross-entropy only, selective sampling {helps(g['prn_sampling', 'prn_cross_entropy'])}, the triplet loss",
-            f"{helps(g['prn_triplet', 'prn_cross_entropy'])}, and both together are",
-            f"{g['prn_full', 'prn_cross_entropy']['value']:+.1%}.",
-        ]
-    )
-
-
-def further(file: Path = SOURCE.with_name("beyond.json")) -> str:
+def further(test: dict | None, file: Path = SOURCE.with_name("beyond.json")) -> str:
     """What the track beyond the paper reaches, and what more training alone does, in words."""
     rows = json.loads(file.read_text())["rows"]
     last = rows["all_prn_unlabelled"]["average_precision"]
+    opened = test["rows"].get("all_prn_unlabelled") if test else None
+    said = ""
+    if opened:
+        ap = opened["average_precision"]
+        said = f"  On the test half it has {ap['value']:.4f} ({ap['low']:.3f} to {ap['high']:.3f}); the challenge's winner reported 0.5017."
     long = [rows[row]["average_precision"]["value"] for row in ("hgn_1x_long", "hgn_half_long")]
     return (
         f"At equal compute, trained on as many patches as the whole system, HGN 1x has {long[0]:.4f} and HGN 0.5x {long[1]:.4f} (one seed).  "
         f"Beyond the paper, with dense labels, a U-Net has {rows['unet']['average_precision']['value']:.4f}; two of them, the HGNs and a second stage "
-        f"that saw the unlabelled ground of diseased photographs {last['value']:.4f} ({last['low']:.2f} to {last['high']:.2f})."
+        f"that saw the unlabelled ground of diseased photographs {last['value']:.4f} ({last['low']:.2f} to {last['high']:.2f}).{said}"
     )
 
 
@@ -124,41 +103,55 @@ def ground(file: Path = SOURCE.with_name("decisive.json")) -> str:
     )
 
 
-def section(results: dict) -> str:
+def section(evidence: verdict.Evidence) -> str:
     """What stands between the marks of the README."""
+    results, test = evidence.validation, evidence.test
+    opened = ["On the test half, opened once for each frozen version (`results/test/`):", "", test_table(test)] if test else ["The test half was not opened."]
     images, seeds = len(results["photographs"]), results["rows"]["fused"]["seeds"]
     return "\n".join(
         [
             MARKS[0],
+            verdict.answer(evidence),
+            "",
+            *opened,
+            "",
+            "On the validation photographs, by which everything was chosen:",
+            "",
             table(results),
             "",
             gains(results),
             "",
-            verdict(results),
-            "",
             ground(),
             "",
-            further(),
+            further(test),
             "",
             f"{images} validation photographs of IDRiD, exact average precision of the pooled pixels inside the field of "
-            f"view, mean of {len(seeds)} seeds, profile {results['profile']['name']}; intervals over photographs and seeds, F1 and "
-            f"picture of seed {results['seed']}.  The weight of the refinement was chosen on the same photographs.  Every row comes from one command:",
+            f"view, mean of {len(seeds)} seeds, profile {results['profile']['name']}; intervals over photographs and seeds, F1 "
+            f"of seed {results['seed']}.  The weight of the refinement was chosen on the same photographs.  Every row comes from one command:",
             "`maa reproduce --data IDRID --profile full --out results/idrid-full`.",
             MARKS[1],
         ]
     )
 
 
-def renewed(readme: str, results: dict) -> str:
+def renewed(readme: str, evidence: verdict.Evidence) -> str:
     """The README with the mark of its title, and what stands between its marks, written anew."""
-    readme = re.sub(r"\*\*\[¬?Re\]\*\*", f"**{mark(results)}**", readme)
+    readme = re.sub(r"\*\*\[¬?Re\]\*\*", f"**{verdict.mark(evidence)}**", readme)
     pattern = re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1])
-    return re.sub(pattern, lambda _: section(results), readme, flags=re.DOTALL)
+    return re.sub(pattern, lambda _: section(evidence), readme, flags=re.DOTALL)
+
+
+def abstract(citation: str, evidence: verdict.Evidence) -> str:
+    """The citation file with its abstract written anew."""
+    said = re.sub(r"[*]+", "", verdict.answer(evidence)).replace('"', "'")
+    line = f'abstract: "{verdict.mark(evidence)} {said}"'
+    return re.sub(r"^abstract: .*$", lambda _: line, citation, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":
-    results = json.loads(SOURCE.read_text())
+    evidence = verdict.evidence()
     figures.use_style()
-    picture(results).savefig(ROOT / "book/_static/result.png", dpi=120, bbox_inches="tight")
-    readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text(), results))
+    picture(evidence.size).savefig(ROOT / "book/_static/result.png", dpi=120, bbox_inches="tight")
+    for name, write in (("README.md", renewed), ("CITATION.cff", abstract)):
+        file = ROOT / name
+        file.write_text(write(file.read_text(), evidence))

@@ -24,7 +24,7 @@ from maa.progress import track
 from maa.records import environment, write_json
 from maa.study import FULL as PROFILE
 from maa.study import Study
-from maa.system import System, photograph
+from maa.system import FIRST_STAGE, FULL_SYSTEM, System, photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results/idrid-full"
@@ -59,7 +59,8 @@ def crop(system: System, stacks, records) -> dict:
     """The window with the most lesions, under all four maps."""
     index, row, column = fullest_window(stacks[0], WINDOW)
     view = np.s_[row : row + WINDOW, column : column + WINDOW]
-    maps = system.maps(stacks, index)
+    rows = (*FIRST_STAGE, FULL_SYSTEM)
+    maps = system.maps(stacks, index, rows)
     # Eight bits of the square root: fine steps where probabilities are small, as most are.
     roots = {name: np.rint(255 * np.sqrt(map_[view] / FULL)).astype(np.uint8) for name, map_ in maps.items()}
     truth = (stacks[0].label(index)[view] & MA) > 0
@@ -71,7 +72,7 @@ def crop(system: System, stacks, records) -> dict:
         "image": as_text(records[index].load(kinds=()).image[view], "webp", quality=90, method=6),
         "truth": as_text(truth, "png"),
         "square_roots": {name: as_text(root, "png", optimize=True) for name, root in roots.items()},
-        "thresholds": system.settings.thresholds,  # of the best F1 on the validation photographs
+        "thresholds": {row: system.settings.thresholds[row] for row in rows},  # of the best F1 on the validation photographs
     }
 
 
@@ -104,7 +105,7 @@ def embedding(system: System, stacks, records) -> dict:
     }
     tables = {kind: some(pool, COUNTS[kind], rng) for kind, pool in pools.items()}
     where = np.concatenate(list(tables.values()))
-    probability, z = score_patches(system.prn, stacks, where)
+    probability, z = score_patches(system.prns["prn_full"], stacks, where)
     flat = umap.UMAP(n_neighbors=15, random_state=0, n_jobs=1).fit_transform(z)
     columns = 20
     sheet = np.zeros((-(-len(where) // columns) * PATCH, columns * PATCH, 3), np.uint8)

@@ -11,10 +11,9 @@ from maa import unet
 from maa.beyond import FOLDER, LAST, NAMES, Beyond, beyond, mean_log_odds, mirrored_map
 from maa.errors import MaaError
 from maa.idrid import open_dataset
-from maa.reproduce import NAMES as PAPER_NAMES
 from maa.reproduce import evaluate
 from maa.study import Study
-from maa.system import FILES, ROWS, Settings, System
+from maa.system import FILES, ROWS, Settings, write_settings
 from maa.training import Probe, Schedule
 from maa.weights import save_weights
 
@@ -34,9 +33,9 @@ def run(tiny_phantom, tmp_path_factory):
         results = beyond(dataset, profile, out / "out", seed=1)
         study = Study(dataset, profile, out / "out" / "runs")
         folder = out / "out" / "weights"  # where `reproduce` puts the paper's system
-        for name, run in (("hgn_1x", study.hgn(1.0, 1)), ("hgn_half", study.hgn(0.5, 1)), ("prn", study.prn(seed=1))):
+        for name, run in (("hgn_1x", study.hgn(1.0, 1)), ("hgn_half", study.hgn(0.5, 1)), ("prn_full", study.prn(seed=1))):
             save_weights(run.model, folder / FILES[name])
-        System(None, None, None, Settings(thresholds=dict.fromkeys(ROWS, 0.2))).save_settings(folder)
+        write_settings(Settings(thresholds=dict.fromkeys(ROWS, 0.2)), folder)
         yield dataset, out / "out", results
 
 
@@ -62,12 +61,13 @@ def test_the_longer_networks_see_as_many_patches_as_the_whole_system(run):
 def test_what_ships_measures_both_tracks_with_nothing_left_to_choose(run):
     dataset, out, results = run
     system = Beyond.load(out / "weights")
-    assert len(system.unets) == 2 and system.settings.weight == results["settings"]["weight"]
-    measured = evaluate(system, dataset, "validation", healthy=False, names={**PAPER_NAMES, **NAMES})
-    assert list(measured["rows"]) == [*ROWS, "unets", "all", LAST]
-    assert measured["settings"]["weight"] == results["settings"]["weight"]
+    assert len(system.unets) == 2 and system.settings.weight(LAST) == results["settings"]["weights"][LAST]
+    measured = evaluate(system, dataset, "validation", healthy=False, names={**ROWS, **NAMES})
+    paper = ["hgn_1x", "hgn_half", "fused", "control", "prn_full"]
+    assert list(measured["rows"]) == [*paper, "unets", "all", LAST]
+    assert measured["settings"]["weights"][LAST] == results["settings"]["weights"][LAST]
     assert measured["settings"]["thresholds"].keys() == measured["rows"].keys()
-    assert all("gain" in measured["rows"][row] for row in (*list(ROWS)[1:], "unets", "all", LAST))
+    assert all("gain" in measured["rows"][row] for row in (*paper[1:], "unets", "all", LAST))
     for row in ("unets", "all", LAST):  # the shipped weights are float16, and the networks have learned next to nothing
         assert measured["rows"][row]["threshold"] == results["settings"]["thresholds"][row]
         assert measured["rows"][row]["average_precision"]["value"] == pytest.approx(

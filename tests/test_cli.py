@@ -1,6 +1,7 @@
 """Tests of maa.cli: what each command says, and that bad input ends in one sentence and status 2."""
 
 import io
+import hashlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from maa.errors import MaaError
 from maa.fundus import read_mask
 from maa.hgn import HGN
 from maa.prn import PRN
-from maa.system import ROWS, Settings, System
+from maa.system import ROWS, Settings, System, write_settings
 from maa.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -263,7 +264,7 @@ def weights(tmp_path_factory):
     save_weights(HGN(2), folder / "hgn-1x.safetensors", scale=1.0)
     save_weights(HGN(2), folder / "hgn-0.5x.safetensors", scale=0.5)
     save_weights(PRN(2, 4), folder / "prn.safetensors")
-    System(None, None, None, Settings(thresholds=dict.fromkeys(ROWS, 0.2))).save_settings(folder)
+    write_settings(Settings(thresholds=dict.fromkeys(ROWS, 0.2)), folder)
     return folder
 
 
@@ -410,9 +411,15 @@ def test_from_photographs_to_a_table_of_lesions(retinas, tmp_path, monkeypatch, 
     status, out, err = run(*arguments, "--split", "validation", "--out", validation_file)
     results = json.loads(validation_file.read_text())
     assert status == 0 and err == ""
-    assert list(results["rows"]) == list(ROWS) and len(results["photographs"]) == 2
-    assert all(name in out for name in ROWS.values())
-    final = results["rows"]["refined"]["average_precision"]["value"]
+    trained = ["hgn_1x", "hgn_half", "fused", "control", "prn_full"]
+    assert list(results["rows"]) == trained and len(results["photographs"]) == 2
+    assert all(ROWS[row].split(",")[0] in out for row in trained) and "no prn-triplet.safetensors" in out
+    assert [p.name for p in validation_file.parent.iterdir()] == ["validation.json"]  # no parts are left
+    assert results["files"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("hgn-0.5x.safetensors", "hgn-1x.safetensors", "prn.safetensors", "settings.json")
+    }
+    final = results["rows"]["prn_full"]["average_precision"]["value"]
     assert out.splitlines()[-1] == f"AUC PR of the full system: {final:.4f}"
     settings = json.loads((folder / "settings.json").read_text())
     thresholds = {row: measures["threshold"] for row, measures in results["rows"].items()}
@@ -452,6 +459,7 @@ def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(reti
     assert status == 0 and err == ""
     rows = json.loads((tmp_path / "test.json").read_text())["rows"]
     assert list(rows) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
+    assert "gain" in rows["prn_full"] and {"control", "prn_cross_entropy"} <= rows["prn_full"]["gains"].keys()
     final = rows["all_prn_unlabelled"]["average_precision"]["value"]
     assert f"AUC PR beyond the paper: {final:.4f}" in printed.splitlines()
     status, printed, err = run("evaluate", "--data", retinas, "--split", "validation")
@@ -486,7 +494,7 @@ def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, 
     last = printed.splitlines()[-1]
     assert f"{rows['prn_full']['average_precision']['value']:.4f}" in last
     system = System.load(out / "weights")
-    assert None not in (system.hgn_1x, system.hgn_half, system.prn)
+    assert system.rows == list(ROWS)
     assert set(system.settings.thresholds) == set(ROWS)
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from maa import verdict
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 FACTS = json.loads((ROOT / "book/facts.json").read_text(encoding="utf-8"))
@@ -226,12 +228,13 @@ def readme_writer():
     return module
 
 
-def test_the_table_of_the_readme_is_the_one_that_the_results_give():
-    text, writer = (ROOT / "README.md").read_text(encoding="utf-8"), readme_writer()
-    results = json.loads(writer.SOURCE.read_text())
-    assert writer.renewed(text, results) == text, "write it anew: python results/readme.py"
-    results["rows"]["fused"]["average_precision"]["value"] += 0.001
-    assert writer.renewed(text, results) != text, "a change of the results has to be noticed"
+def test_the_readme_and_the_citation_say_what_the_results_give():
+    writer, evidence = readme_writer(), verdict.evidence()
+    readme, citation = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CITATION.cff"))
+    assert writer.renewed(readme, evidence) == readme, "write it anew: python results/readme.py"
+    assert writer.abstract(citation, evidence) == citation, "write it anew: python results/readme.py"
+    evidence.validation["rows"]["fused"]["average_precision"]["value"] += 0.001
+    assert writer.renewed(readme, evidence) != readme
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -6,18 +6,18 @@ import time
 
 import pytest
 
-from maa.progress import bar, in_threads, track, wanted
+from maa.progress import bar, duration, in_threads, track, wanted
 
 
 @pytest.mark.parametrize("setting, terminal, seen", [
-    (None, True, True), (None, False, False), ("0", True, False), ("1", False, True),
+    (None, True, "bar"), (None, False, "0"), ("0", True, "0"), ("1", False, "bar"), ("lines", True, "lines"),
 ])
 def test_wanted(monkeypatch, setting, terminal, seen):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     monkeypatch.delenv("MAA_PROGRESS", raising=False)
     if setting is not None:
         monkeypatch.setenv("MAA_PROGRESS", setting)
-    assert wanted() is seen
+    assert wanted() == seen
 
 
 def test_silence_is_silent(monkeypatch, capfd):
@@ -36,6 +36,22 @@ def test_a_bar_writes_to_stderr_only_and_says_what_goes_on(monkeypatch, capfd):
         advance(7, "loss 0.123")
     out, error = capfd.readouterr()
     assert out == "" and "Training hgn" in error and "7/10" in error and "loss 0.123" in error
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_that_is_left(monkeypatch, capfd):
+    monkeypatch.setenv("MAA_PROGRESS", "lines")
+    clock = iter([0, 10, 40, 50, 71])  # at the start, and after each photograph
+    monkeypatch.setattr("maa.progress.time.monotonic", lambda: next(clock))
+    for _ in track(range(4), "Evaluating"):
+        pass
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert error.splitlines() == ["Evaluating: 2 of 4, 40 s, about 40 s left", "Evaluating: 4 of 4, 1 min 11 s"]
+
+
+@pytest.mark.parametrize("seconds, words", [(3.21, "3.2 s"), (42, "42 s"), (190, "3 min 10 s"), (3900, "1 h 5 min")])
+def test_duration_is_said_as_a_person_says_it(seconds, words):
+    assert duration(seconds) == words
 
 
 def test_track_is_lazy_counts_and_lets_errors_through(monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maa.system import ROWS
+from maa.system import FIRST_STAGE, FULL_SYSTEM
 
 FOLDER = Path(__file__).resolve().parent.parent / "results/idrid-full"
 
@@ -30,7 +30,7 @@ def test_the_crop_holds_the_annotation_and_all_four_maps():
     crop = json.loads((FOLDER / "crop.json").read_text())
     image, truth = picture(crop["image"]), picture(crop["truth"])
     assert image.shape == (*truth.shape, 3) == (crop["side"], crop["side"], 3) and truth.any() and truth.dtype == bool
-    assert set(crop["square_roots"]) == set(crop["thresholds"]) == set(ROWS)
+    assert set(crop["square_roots"]) == set(crop["thresholds"]) == {*FIRST_STAGE, FULL_SYSTEM}
     for row, root in crop["square_roots"].items():
         probability = (picture(root) / 255) ** 2
         assert probability.shape == truth.shape

@@ -19,20 +19,20 @@ from maa.phantom import IDRID_PIXELS_PER_DEGREE, PhantomConfig, make_phantom
 from maa.prn import PRN
 from maa.segment import Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
 from maa.summary import OUTLINE
-from maa.system import Settings, System
+from maa.system import ROWS, SECOND_STAGE, Settings, System
 from maa.unet import UNet
+from maa.weights import network_fingerprint
 
 
 class DarkSpots:
     """Stands in for a trained system: a pixel's probability is its darkness.  Remembers what size it was shown."""
 
-    rows = {"hgn_1x"}
-    hgn_1x = hgn_half = prn = None
+    rows, final, networks = ["hgn_1x"], "hgn_1x", ()
 
     def __init__(self, **thresholds):
         self.settings = Settings(thresholds=thresholds)
 
-    def maps(self, stacks, index=0):
+    def maps(self, stacks, index=0, rows=None):
         picture = stacks[0].image(index)[MARGIN:-MARGIN, MARGIN:-MARGIN, 1]
         inside = stacks[0].label(index) > 0
         self.shape = picture.shape
@@ -59,7 +59,7 @@ DEGREES = DIAMETER / IDRID_PIXELS_PER_DEGREE  # of a camera with IDRiD's scale
 
 def tiny_system(**settings):
     torch.manual_seed(0)
-    return System(HGN(2).eval(), HGN(2).eval(), PRN(2, 4).eval(), Settings(**settings))
+    return System(HGN(2).eval(), HGN(2).eval(), {"prn_full": PRN(2, 4).eval()}, Settings(**settings))
 
 
 # --- scale ----------------------------------------------------------------------------------------
@@ -169,43 +169,28 @@ def test_threshold_is_the_chosen_one_unless_named_and_missing_is_said():
 def test_three_lines_of_python_give_the_systems_own_map(tmp_path):
     fundus = make_phantom(3, config=PhantomConfig(size=128))
     Image.fromarray(fundus.image).save(tmp_path / "eye.png")
-    system = tiny_system(hypothesis=0.05, thresholds={"refined": 0.3})
+    system = tiny_system(hypothesis=0.05, thresholds={"prn_full": 0.3})
     found = segment(tmp_path / "eye.png", system, resize=1)
-    assert (found.name, found.map, found.threshold) == ("eye", "refined", 0.3)
+    assert (found.name, found.map, found.threshold) == ("eye", "prn_full", 0.3)
     from maa.patches import stack_photograph
 
     maps = system.maps(stack_photograph(found.image, found.fov))
-    assert (found.probability == maps["refined"]).all()
-
-
-@pytest.mark.parametrize("absent, expected", [
-    ({"prn"}, ["hgn_1x", "hgn_half", "fused"]),
-    ({"hgn_half"}, ["hgn_1x", "refined"]),
-    ({"hgn_1x", "prn"}, ["hgn_half"]),
-    (set(), ["hgn_1x", "hgn_half", "fused", "refined"]),
-])  # fmt: skip
-def test_available_maps_are_those_that_the_system_makes(absent, expected):
-    system = dataclasses.replace(tiny_system(), **dict.fromkeys(absent))
-    assert module.available_maps(system) == expected and module.final_map(system) == expected[-1]
-    from maa.patches import stack_photograph
-
-    image = photograph((64, 64), 30, None)
-    assert list(system.maps(stack_photograph(image, image.any(axis=2)))) == expected
+    assert (found.probability == maps["prn_full"]).all()
 
 
 def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
-    paper = tiny_system(thresholds={"refined": 0.3})
-    settings = Settings(hypothesis=0.05, thresholds={"refined": 0.3, LAST: 0.2})
+    paper = tiny_system(thresholds={"prn_full": 0.3})
+    settings = Settings(hypothesis=0.05, thresholds={"prn_full": 0.3, LAST: 0.2})
     system = Beyond(paper, (UNet(2).eval(),), PRN(2, 4).eval(), settings)
     found = segment(photograph((96, 96), 45, None), system, resize=1)
     assert (found.map, found.threshold) == (LAST, 0.2) and found.probability.shape == (96, 96)
-    assert len(module.networks(system)) == 5 and len(module.networks(paper)) == 3
-    assert module.fingerprint_of(system) != module.fingerprint_of(paper) == module.fingerprint_of(tiny_system())
+    assert len(system.networks) == 5 and len(paper.networks) == 3
+    assert network_fingerprint(system.networks) != network_fingerprint(paper.networks) == network_fingerprint(tiny_system().networks)
 
 
 def test_both_tracks_come_with_the_package(tmp_path):
-    assert module.final_map(module.load_system()) == module.TRACKS["paper"] == "refined"
-    assert module.final_map(module.load_system(track="beyond")) == module.TRACKS["beyond"] == LAST
+    assert module.load_system().final == module.TRACKS["paper"] == "prn_full"
+    assert module.load_system(track="beyond").final == module.TRACKS["beyond"] == LAST
     with pytest.raises(MaaError, match="choose paper or beyond"):
         module.load_system(track="other")
     with pytest.raises(MaaError, match="no folder of weights"):
@@ -396,8 +381,8 @@ def test_uploaded_file_is_read_in_both_versions_of_the_widget(value):
 
 def test_default_weights_come_with_the_package_and_make_the_whole_system():
     system = System.load(module.default_weights())
-    assert system.hgn_1x and system.hgn_half and system.prn
-    assert set(system.settings.thresholds) == {"hgn_1x", "hgn_half", "fused", "refined"}
+    assert system.rows == list(ROWS) and set(system.settings.thresholds) == set(ROWS)
+    assert set(system.settings.weights) == set(SECOND_STAGE)
 
 
 def test_an_installation_without_weights_says_how_to_make_some(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def segmentation(name="eye", spots=3, warnings=(), shape=(300, 400)):
     for spot in range(spots):
         probability[20 + 40 * spot : 26 + 40 * spot, 2:8] = FULL - 1000 * spot
     image = np.full((*shape, 3), (150, 80, 40), np.uint8)
-    return Segmentation(name, image, np.ones(shape, bool), probability, "refined", 0.5, warnings=tuple(warnings))
+    return Segmentation(name, image, np.ones(shape, bool), probability, "prn_full", 0.5, warnings=tuple(warnings))
 
 
 def drawn(name="eye", spots=3, warnings=(), many=1):

@@ -1,7 +1,6 @@
 """Tests of maa.system: the networks and settings of a folder, and every map that they allow."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,19 +11,27 @@ from maa.hgn import HGN
 from maa.inference import FULL, dense_map, double, fuse, hypotheses, refine, score_hypotheses
 from maa.patches import MARGIN, stack_photograph
 from maa.prn import PRN
-from maa.system import FILES, ROWS, SETTINGS, Settings, System, field_of_view, photograph
+from maa.system import FILES, ROWS, SETTINGS, Settings, System, field_of_view, photograph, read_settings, write_settings
 from maa.weights import save_weights
 
 
 @pytest.fixture(scope="module")
 def networks(seasoned):
     torch.manual_seed(0)
-    networks = {"hgn_1x": seasoned(HGN(2), 1), "hgn_half": seasoned(HGN(2), 2), "prn": seasoned(PRN(2, 4), 3)}
+    networks = {"hgn_1x": seasoned(HGN(2), 1), "hgn_half": seasoned(HGN(2), 2)}
+    networks |= {row: seasoned(PRN(2, 4), 3 + n) for n, row in enumerate(row for row in FILES if row.startswith("prn"))}
     with torch.no_grad():  # untrained, they would propose nothing: lesions are rare, and they start from that
         for name in ("hgn_1x", "hgn_half"):
             networks[name].head.bias += 5
-        networks["prn"].classifier.bias += 5
+        for row in networks.keys() - {"hgn_1x", "hgn_half"}:
+            networks[row].classifier.bias += 5
     return networks
+
+
+def system_of(networks, present=None, settings=Settings()):
+    """A system of some of the networks, by default all."""
+    chosen = {name: model for name, model in networks.items() if present is None or name in present}
+    return System(chosen.pop("hgn_1x", None), chosen.pop("hgn_half", None), chosen, settings)
 
 
 @pytest.fixture
@@ -42,68 +49,89 @@ def test_a_photograph_and_its_field_come_out_of_the_stack_without_the_margin(dra
 
 
 def test_maps_are_the_pipeline_step_by_step_at_native_resolution(networks, drawn_stacks, float32):
-    system = System(**networks, settings=Settings(hypothesis=0.05, weight=0.3))
+    weights = {row: 0.1 + 0.15 * n for n, row in enumerate(ROWS)}
+    system = system_of(networks, settings=Settings(hypothesis=0.05, weights=weights))
     index = 2  # 149 x 181: odd both ways
     maps = system.maps(drawn_stacks, index)
-    assert list(maps) == list(ROWS) and {m.shape for m in maps.values()} == {(149, 181)}
+    assert list(maps) == system.rows == list(ROWS) and {m.shape for m in maps.values()} == {(149, 181)}
     fine, coarse = (
         dense_map(networks[name], photograph(stack, index), field_of_view(stack, index))
         for name, stack in zip(("hgn_1x", "hgn_half"), drawn_stacks)
     )
     assert np.array_equal(maps["hgn_1x"], fine) and fine.any()
     assert np.array_equal(maps["hgn_half"], double(coarse, (149, 181))) and coarse.any()
-    assert np.array_equal(maps["fused"], fuse([fine, maps["hgn_half"]], "geometric"))
-    found = hypotheses(maps["fused"], 0.05)
-    scores = score_hypotheses(networks["prn"], drawn_stacks, index, found.centres)
-    assert len(scores) > 0
-    assert np.array_equal(maps["refined"], refine(maps["fused"], found, scores, 0.3))
-    assert not maps["refined"][maps["fused"] < round(0.05 * FULL)].any()
+    fused = maps["fused"]
+    assert np.array_equal(fused, fuse([fine, maps["hgn_half"]], "geometric"))
+    found = hypotheses(fused, 0.05)
+    opinions = {"control": fused[tuple(found.centres.T)] / FULL}
+    opinions |= {
+        row: score_hypotheses(model, drawn_stacks, index, found.centres)
+        for row, model in networks.items() if row.startswith("prn")
+    }
+    assert len(found.centres) > 0 and opinions.keys() == set(ROWS) - {"hgn_1x", "hgn_half", "fused"}
+    for row, opinion in opinions.items():
+        assert np.array_equal(maps[row], refine(fused, found, opinion, weights[row]))
+    assert not maps["prn_full"][fused < round(0.05 * FULL)].any()
+
+
+def test_only_the_maps_that_are_wanted_are_made(networks, drawn_stacks, monkeypatch):
+    system = system_of(networks, settings=Settings(hypothesis=0.05))
+    whole = system.maps(drawn_stacks, 1)
+    asked = []
+    monkeypatch.setattr("maa.system.score_hypotheses", lambda prn, *rest: asked.append(prn) or score_hypotheses(prn, *rest))
+    alone = system.maps(drawn_stacks, 1, ["prn_full"])
+    assert list(alone) == ["prn_full"] and np.array_equal(alone["prn_full"], whole["prn_full"])
+    assert asked == [networks["prn_full"]]
 
 
 def test_each_setting_has_its_effect(networks, drawn_stacks):
-    def refined(**settings):
-        return System(**networks, settings=Settings(**settings)).maps(drawn_stacks, 1)["refined"]
+    def refined(hypothesis, weight):
+        settings = Settings(hypothesis=hypothesis, weights={"prn_full": weight})
+        return system_of(networks, settings=settings).maps(drawn_stacks, 1)["prn_full"]
 
-    base = refined(hypothesis=0.05, weight=0.3)
-    assert not np.array_equal(base, refined(hypothesis=0.05, weight=0.6))
-    assert (refined(hypothesis=0.2, weight=0.3) > 0).sum() < (base > 0).sum()
+    base = refined(0.05, 0.3)
+    assert not np.array_equal(base, refined(0.05, 0.6))
+    assert (refined(0.2, 0.3) > 0).sum() < (base > 0).sum()
+    assert Settings(weights={"control": 0.2}).weight("control") == 0.2 and Settings().weight("control") == Settings.WEIGHT
 
 
 @pytest.mark.parametrize("present, rows", [
     (("hgn_1x",), ["hgn_1x"]),
     (("hgn_half",), ["hgn_half"]),
     (("hgn_1x", "hgn_half"), ["hgn_1x", "hgn_half", "fused"]),
-    (("hgn_half", "prn"), ["hgn_half", "refined"]),
+    (("hgn_half", "prn_full"), ["hgn_half", "prn_full"]),
+    (("hgn_1x", "hgn_half", "prn_triplet"), ["hgn_1x", "hgn_half", "fused", "control", "prn_triplet"]),
 ])
 def test_what_is_absent_gives_no_row(networks, drawn_stacks, present, rows):
-    chosen = {name: model if name in present else None for name, model in networks.items()}
-    assert list(System(**chosen).maps(drawn_stacks, 1)) == rows
+    system = system_of(networks, present)
+    assert list(system.maps(drawn_stacks, 1)) == system.rows == rows and system.final == rows[-1]
+    assert system.networks == [networks[name] for name in present]
 
 
 def test_a_single_photograph_has_the_maps_that_it_has_in_a_stack(networks, drawn_records, drawn_stacks):
     fundus = drawn_records[1].fundus
-    system = System(**networks, settings=Settings(hypothesis=0.05))
+    system = system_of(networks, settings=Settings(hypothesis=0.05))
     alone = system.maps(stack_photograph(fundus.image, fundus.fov))
     for row, map_ in system.maps(drawn_stacks, 1).items():
         assert np.abs(alone[row].astype(int) - map_).max() <= 1
 
 
 def test_loading_gives_the_networks_and_settings_that_were_saved(networks, folder, drawn_stacks):
-    settings = Settings(hypothesis=0.07, weight=0.25, thresholds={"hgn_1x": 0.4, "refined": 0.6})
-    replace(System.load(folder), settings=settings).save_settings(folder)
+    settings = Settings(hypothesis=0.07, weights={"prn_full": 0.25}, thresholds={"hgn_1x": 0.4, "prn_full": 0.6})
+    write_settings(settings, folder)
     system = System.load(folder)
     assert system.settings == settings
     for name, model in networks.items():
-        loaded = getattr(system, name)
+        loaded = system.prns.get(name) or getattr(system, name)
         assert all(torch.equal(v, model.state_dict()[k]) for k, v in loaded.state_dict().items())
-    assert json.loads((folder / SETTINGS).read_text())["thresholds"]["refined"] == 0.6
+    assert json.loads((folder / SETTINGS).read_text())["thresholds"]["prn_full"] == 0.6
 
 
 def test_without_settings_the_defaults_hold(folder):
-    assert System.load(folder).settings == Settings()
+    assert System.load(folder).settings == read_settings(folder) == Settings()
 
 
-@pytest.mark.parametrize("left", [[], ["prn"]])
+@pytest.mark.parametrize("left", [[], ["prn_full"]])
 def test_a_folder_without_a_first_stage_is_refused(folder, left):
     for name in FILES.keys() - set(left):
         (folder / FILES[name]).unlink()
@@ -126,6 +154,6 @@ def test_damaged_settings_are_refused(folder, content):
 
 
 def test_networks_in_the_wrong_file_are_refused(networks, folder):
-    save_weights(networks["prn"], folder / FILES["hgn_half"])
+    save_weights(networks["prn_full"], folder / FILES["hgn_half"])
     with pytest.raises(MaaError, match="PRN, not of HGN"):
         System.load(folder)
