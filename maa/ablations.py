@@ -7,8 +7,8 @@ of the main table are.  Nothing here is chosen from: the settings of the system 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,51 +20,42 @@ from maa.inference import FULL, fuse, log_odds, to_map
 from maa.progress import track
 from maa.records import write_json
 from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
-from maa.study import Profile, Study, Trained, add_metrics
+from maa.study import Profile, Study, Trained
 from maa.system import Settings
-from maa.tempering import Tempered
-from maa.training import Refinement
 
 _PLAIN = REFINEMENTS["prn_cross_entropy"]
 _TRIPLET = REFINEMENTS["prn_triplet"]
 _SAMPLED = REFINEMENTS["prn_sampling"]
 
-#: By question: the variants, the first of them the reference.  Asked with one seed.
-QUESTIONS: dict[str, dict[str, Refinement]] = {
+#: By question: what is changed in the profile's `PRNConfig` for each variant, the first of them the reference.  Asked with one seed.
+QUESTIONS: dict[str, dict[str, dict]] = {
     "source of the healthy patches": {
         "healthy patients": _PLAIN,
-        "far from lesions": replace(_PLAIN, source="far from lesions"),
-        "anywhere unlabelled": replace(_PLAIN, source="unlabelled"),
+        "far from lesions": _PLAIN | {"source": "far from lesions"},
+        "anywhere unlabelled": _PLAIN | {"source": "unlabelled"},
     },
-    "start of the towers": {"the HGNs' trunks": _PLAIN, "random": replace(_PLAIN, warm=False)},
-    "rims of lesions": {"shown": _PLAIN, "not shown": replace(_PLAIN, rim=False)},
-    "scales of the patch": {
-        "both": _PLAIN,
-        "1x": replace(_PLAIN, scales="1x"),
-        "0.5x": replace(_PLAIN, scales="0.5x"),
-    },
-    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": replace(_SAMPLED, refreshes=16)},
-    "weight of the triplet loss": {"0": _PLAIN, "0.1": replace(_TRIPLET, triplet_weight=0.1), "0.5": _TRIPLET},
+    "start of the towers": {"the HGNs' trunks": _PLAIN, "random": _PLAIN | {"warm": False}},
+    "rims of lesions": {"shown": _PLAIN, "not shown": _PLAIN | {"rim": False}},
+    "scales of the patch": {"both": _PLAIN, "1x": _PLAIN | {"scales": "1x"}, "0.5x": _PLAIN | {"scales": "0.5x"}},
+    "refreshes of the sampling": {"0 (uniform)": _PLAIN, "4": _SAMPLED, "16": _SAMPLED | {"refreshes": 16}},
+    "weight of the triplet loss": {"0": _PLAIN, "0.1": _TRIPLET | {"triplet_weight": 0.1}, "0.5": _TRIPLET},
     "mining": {
         "semi-hard": _TRIPLET,
-        "batch-hard": replace(_TRIPLET, mining="batch-hard"),
-        "random": replace(_TRIPLET, mining="random"),
+        "batch-hard": _TRIPLET | {"mining": "batch-hard"},
+        "random": _TRIPLET | {"mining": "random"},
     },
-    "margin": {"0.3": _TRIPLET, "0.6": replace(_TRIPLET, margin=0.6)},
-    "distance": {"euclidean": _TRIPLET, "cosine": replace(_TRIPLET, distance="cosine")},
-    "embedding size": {"64": _TRIPLET, "16": replace(_TRIPLET, embedding_size=16)},
+    "margin": {"0.3": _TRIPLET, "0.6": _TRIPLET | {"margin": 0.6}},
+    "distance": {"euclidean": _TRIPLET, "cosine": _TRIPLET | {"distance": "cosine"}},
+    "embedding size": {"64": _TRIPLET, "16": _TRIPLET | {"embedding_size": 16}},
 }
 
 #: The questions that proved to matter: asked once more, with every seed of the profile.
 DECISIVE = ("source of the healthy patches", "start of the towers", "rims of lesions")
 
 #: Questions that the first answers raised: what may be wrong with our selective sampling, and with our patches.
-FURTHER: dict[str, dict[str, Refinement]] = {
-    "power of the sampler's error": {"1": _SAMPLED, "1/2": Tempered(triplet_weight=0.0, power=0.5)},
-    "sampling of unlabelled ground": {
-        "uniform": replace(_PLAIN, source="unlabelled"),
-        "selective": replace(_SAMPLED, source="unlabelled"),
-    },
+FURTHER: dict[str, dict[str, dict]] = {
+    "power of the sampler's error": {"1": _SAMPLED, "1/2": _SAMPLED | {"power": 0.5}},
+    "sampling of unlabelled ground": {"uniform": _PLAIN | {"source": "unlabelled"}, "selective": _SAMPLED | {"source": "unlabelled"}},
 }
 
 #: Healthy patches that selective sampling chooses from, beside the profile's number of them.
@@ -106,16 +97,15 @@ def ablate(dataset: Dataset, profile: Profile, out) -> dict:
     """
     started, seed = time.perf_counter(), profile.seeds[0]
     study = Study(dataset, profile, Path(out) / "runs")
-    variants = {variant for question in QUESTIONS.values() for variant in question.values()}
-    runs = {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
+    runs = _runs(study, seed, QUESTIONS)
     validation = Validation(study, seed)
-    measured = _second_stage(validation, runs)
+    measured = _second_stage(validation, runs.values())
     questions = {
-        question: _compared({name: [measured[variant]] for name, variant in answers.items()})
+        question: _compared({name: [measured[runs[question, name].path]] for name in answers})
         for question, answers in QUESTIONS.items()
     }
     questions["fusion"] = _compared({name: [_Measured(scores)] for name, scores in _fusions(validation).items()})
-    questions["hypothesis threshold"] = _compared(_thresholds(validation, runs[_PLAIN]))
+    questions["hypothesis threshold"] = _compared(_thresholds(validation, study.prn(seed, **_PLAIN)))
     results = {**head(study, validation, seed, started), "questions": questions}
     write_json(Path(out) / "ablations.json", results)
     return results
@@ -141,20 +131,16 @@ def decide(dataset: Dataset, profile: Profile, out) -> dict:
     """
     started, first = time.perf_counter(), profile.seeds[0]
     study = Study(dataset, profile, Path(out) / "runs")
-    larger = Study(dataset, replace(profile, prn_pool=LARGE_POOL), Path(out) / "runs")
-    answered = {}
+    sampled = {f"{profile.prn.pool:,}": _SAMPLED, f"{LARGE_POOL:,}": _SAMPLED | {"pool": LARGE_POOL}}
+    answered: dict[str, dict[str, list[_Measured]]] = {}
     for seed in profile.seeds:
-        asked, runs = {question: QUESTIONS[question] for question in DECISIVE}, {}
+        asked = {question: QUESTIONS[question] for question in DECISIVE}
         if seed == first:
-            asked |= FURTHER
-            asked["pool of the sampling"] = {f"{profile.prn_pool:,}": _SAMPLED, f"{LARGE_POOL:,}": "larger pool"}
-            runs["larger pool"] = larger.prn(_SAMPLED, seed)
-        variants = {variant for answers in asked.values() for variant in answers.values()} - runs.keys()
-        runs |= {variant: study.prn(variant, seed) for variant in sorted(variants, key=repr)}
-        measured = _second_stage(Validation(study, seed), runs)
-        for question, answers in asked.items():
-            for name, variant in answers.items():
-                answered.setdefault(question, {}).setdefault(name, []).append(measured[variant])
+            asked |= FURTHER | {"pool of the sampling": sampled}
+        runs = _runs(study, seed, asked)
+        measured = _second_stage(Validation(study, seed), runs.values())
+        for (question, name), run in runs.items():
+            answered.setdefault(question, {}).setdefault(name, []).append(measured[run.path])
     questions = {question: _compared(answers) for question, answers in answered.items()}
     validation = Validation(study, first)
     for question, (scales, answers) in FIRST_STAGE.items():
@@ -172,20 +158,28 @@ class _Measured:
     about: dict = field(default_factory=dict)
 
 
-def _second_stage(validation: Validation, runs: Mapping[Hashable, Trained]) -> dict[Hashable, _Measured]:
-    """Every refinement network, each at the weight that is best for it."""
-    networks = {variant: run.model for variant, run in runs.items()}
+def _runs(study: Study, seed: int, questions: Mapping[str, Mapping[str, dict]]) -> dict[tuple[str, str], Trained]:
+    """The refinement network of every variant, by question and name; alike ones are trained once."""
+    return {
+        (question, name): study.prn(seed, **changes) for question, answers in questions.items() for name, changes in answers.items()
+    }
+
+
+def _second_stage(validation: Validation, runs: Iterable[Trained]) -> dict[Path, _Measured]:
+    """Every refinement network, by its weights file, each at the weight that is best for it."""
+    networks = {run.path: run.model for run in runs}
+    seconds = {run.path: run.record.seconds for run in runs}
 
     def refined(index):
         return validation.second_stage(index, validation.maps(index)["fused"], networks, Settings().hypothesis)
 
     scores, measured = validation.score(refined, "Scoring variants"), {}
-    for variant, run in runs.items():
-        by_weight = {str(weight): evaluation.average_precision(*scores[variant, weight].pooled()) for weight in WEIGHTS}
-        weight = best_weight(scores, variant)
-        chosen = scores[variant, weight]
-        add_metrics(run, **measures(chosen), weight=weight)
-        measured[variant] = _Measured(chosen, {"by_weight": by_weight, "seconds": run.record["seconds"]})
+    for run in runs:
+        by_weight = {str(weight): evaluation.average_precision(*scores[run.path, weight].pooled()) for weight in WEIGHTS}
+        weight = best_weight(scores, run.path)
+        chosen = scores[run.path, weight]
+        run.add_metrics(**measures(chosen), weight=weight)
+        measured[run.path] = _Measured(chosen, {"by_weight": by_weight, "seconds": seconds[run.path]})
     return measured
 
 
@@ -203,7 +197,7 @@ def _first_stage(study: Study, validation: Validation, seed: int, question: str,
     scores = validation.score(maps, f"Scoring the first stage: {question}")
     for name, networks in runs.items():
         for row, run in networks.items():
-            add_metrics(run, **measures(scores[name, row]))
+            run.add_metrics(**measures(scores[name, row]))
     rows = dict.fromkeys(row for _, row in scores)
     return {f"{question}, {row}": _compared({name: [_Measured(scores[name, row])] for name in answers}) for row in rows}
 

@@ -17,13 +17,14 @@ from torch import nn
 
 from maa import evaluation
 from maa.errors import MaaError
+from maa.hardware import device
 from maa.idrid import Dataset
 from maa.inference import FULL, dense_map, double, hypotheses, log_odds, refine, score_hypotheses, to_map
 from maa.patches import ImageStack
 from maa.prn import PRN
 from maa.records import write_json
 from maa.reproduce import REFINEMENTS, WEIGHTS, Validation, best_weight, head, measures
-from maa.study import Profile, Study, Trained, add_metrics
+from maa.study import Profile, Study, Trained
 from maa.system import Settings, System, field_of_view, photograph, read_settings, write_settings
 from maa.unet import UNet
 from maa.weights import load_weights, save_weights
@@ -99,8 +100,8 @@ class Beyond:
             weights=paper.settings.weights | settings.weights,
             thresholds=paper.settings.thresholds | settings.thresholds,
         )
-        unets = tuple(load_weights(file, "UNet")[0] for file in files)
-        return cls(paper, unets, load_weights(own / PRN_FILE, "PRN")[0], settings)
+        unets = tuple(load_weights(file, "UNet")[0].to(device()) for file in files)
+        return cls(paper, unets, load_weights(own / PRN_FILE, "PRN")[0].to(device()), settings)
 
     @property
     def rows(self) -> list[str]:
@@ -191,9 +192,8 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     started = time.perf_counter()
     study = Study(dataset, profile, Path(out) / "runs")
     plain = REFINEMENTS["prn_cross_entropy"]
-    refinements = {"all_prn": plain, LAST: replace(plain, source="unlabelled")}
-    runs = {row: study.prn(refinement, seed) for row, refinement in refinements.items()}
-    unets = [study.unet(0.5, member) for member in MEMBERS]
+    runs = {"all_prn": study.prn(seed, **plain), LAST: study.prn(seed, **plain, source="unlabelled")}
+    unets = [study.unet(member) for member in MEMBERS]
     long = _long(study, seed)
     validation = Validation(study, seed)
 
@@ -237,7 +237,7 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
             },
         }
     for row, run in {"unet": unets[0], **long}.items():
-        add_metrics(run, **measures(scores[row]))
+        run.add_metrics(**measures(scores[row]))
     settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
     _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
     trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
@@ -246,7 +246,7 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
         "settings": asdict(settings),
         "weights_tried": list(WEIGHTS),
         "rows": rows,
-        "runs": {name: run.record for name, run in trained.items()},
+        "runs": {name: run.record.as_json() for name, run in trained.items()},
     }
     write_json(Path(out) / "beyond.json", results)
     return results
@@ -256,13 +256,13 @@ def _long(study: Study, seed: int) -> dict[str, Trained]:
     """Each HGN trained on as many patches as all three networks of the paper's system together."""
     profile = study.profile
     # A patch of the refinement network is one at each of two scales.
-    patches = sum(s.steps * s.batch for s in (profile.hgn_1x, profile.hgn_half)) + 2 * profile.prn.steps * profile.prn.batch
-    schedules = {
-        name: replace(schedule, steps=round(patches / schedule.batch))
-        for name, schedule in (("hgn_1x", profile.hgn_1x), ("hgn_half", profile.hgn_half))
-    }
-    longer = Study(study.dataset, replace(profile, **schedules), study.folder)
-    return {"hgn_1x_long": longer.hgn(1.0, seed), "hgn_half_long": longer.hgn(0.5, seed)}
+    schedules = [config.schedule for config in (profile.hgn_1x, profile.hgn_half, profile.prn, profile.prn)]
+    patches = sum(schedule.steps * schedule.batch for schedule in schedules)
+    long = {}
+    for row, scale, config in (("hgn_1x_long", 1.0, profile.hgn_1x), ("hgn_half_long", 0.5, profile.hgn_half)):
+        schedule = replace(config.schedule, steps=round(patches / config.schedule.batch))
+        long[row] = study.hgn(scale, seed, schedule=schedule)
+    return long
 
 
 def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Path) -> None:

@@ -274,16 +274,15 @@ def train(
     from maa.records import write_json
     from maa.study import PROFILES, Study
     from maa.system import FILES
-    from maa.training import Refinement
 
     study = Study(dataset, PROFILES[profile.value], out / "runs")
     if network is Network.prn:
-        trained = study.prn(Refinement(), seed)
+        trained = study.prn(seed)
     else:
         trained = study.hgn(1.0 if network is Network.hgn_1x else 0.5, seed)
     weights = out / FILES["prn_full" if network is Network.prn else network.name]
     _copy(trained.path, weights)
-    write_json(weights.with_suffix(".json"), trained.record)
+    write_json(weights.with_suffix(".json"), trained.record.as_json())
 
     last = trained.history.iloc[-1]
     counts = {diseased: sum(r.diseased is diseased for r in study.records("train")) for diseased in (True, False)}
@@ -348,24 +347,24 @@ def evaluate(
     _writable_folder(out.parent)
     from maa import beyond
     from maa.records import file_fingerprints, write_json
+    from maa.reproduce import choose
     from maa.reproduce import evaluate as measure
-    from maa.system import FILES, FULL_SYSTEM, ROWS, Settings, write_settings
+    from maa.system import FILES, FULL_SYSTEM, ROWS, Settings, System, write_settings
 
     if track is None:  # on validation photographs the settings of the paper's track are chosen; the other's come with its weights
         both = split is Split.test and (weights / beyond.FOLDER).is_dir()
         track = Track.beyond if both else Track.paper
-    system = load_system(weights, track.value)
-    if split is Split.test:
-        missing = [row for row in system.rows if row not in system.settings.thresholds]
-        if missing:
-            raise MaaError(
-                f"{weights} holds no thresholds chosen on validation photographs: run "
-                f"maa evaluate --split validation --weights {weights} first."
-            )
-    parts = out.with_name(out.name + ".parts")
-    results = measure(system, dataset, split.value, healthy, {**ROWS, **beyond.NAMES}, folder=parts)
+    system, parts = load_system(weights, track.value), out.with_name(out.name + ".parts")
     if split is Split.validation and track is Track.paper:
+        results = choose(System.load(weights), dataset, healthy, parts)
         write_settings(Settings(**results["settings"]), weights)
+    elif any(row not in system.settings.thresholds for row in system.rows):
+        raise MaaError(
+            f"{weights} holds no thresholds chosen on validation photographs: run "
+            f"maa evaluate --split validation --weights {weights} first."
+        )
+    else:
+        results = measure(system, dataset, split.value, healthy, {**ROWS, **beyond.NAMES}, folder=parts)
     write_json(out, results | {"files": file_fingerprints(weights)})
     shutil.rmtree(parts)
 
@@ -378,7 +377,7 @@ def evaluate(
     _say(f"Took {duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
     if beyond.LAST in rows:
         _say(f"AUC PR beyond the paper: {rows[beyond.LAST]['average_precision']['value']:.4f}")
-    last = getattr(system, "paper", system).final
+    last = [row for row in ROWS if row in rows][-1]
     name = "the full system" if last == FULL_SYSTEM else f"{rows[last]['name']}, the last row that the weights allow"
     _say(f"AUC PR of {name}: {rows[last]['average_precision']['value']:.4f}")
 

@@ -11,14 +11,24 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def mixed_precision(on: torch.device):
-    """Autocast to bfloat16 where it pays: on a GPU, and on a CPU that computes in bfloat16 itself.
+def precision(device: torch.device) -> str:
+    """What this machine multiplies in, "bfloat16" where that pays, else "float32".
 
-    That is one with AMX or AVX512-BF16 instructions.  Elsewhere bfloat16 is emulated, and the convolutions of this
-    package ran at half their float32 speed; benchmarks/speed.py compares the two on the machine at hand.
+    It pays on a GPU that computes in bfloat16 itself, and on a CPU that does: one with AMX or AVX512-BF16 instructions.  Elsewhere
+    bfloat16 is emulated, and the convolutions of this package ran at half their float32 speed; benchmarks/speed.py compares the
+    two on the machine at hand.
     """
-    pays = on.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(on.type, torch.bfloat16, enabled=pays)
+    if device.type == "cuda":
+        pays = torch.cuda.get_device_capability(device) >= (8, 0)  # a T4 only emulates it
+    else:  # an older torch cannot be asked
+        asked = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+        pays = any(ask() for ask in asked if ask is not None)
+    return "bfloat16" if pays else "float32"
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16 where it pays (see `precision`)."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16")
 
 
 def keep_memory() -> None:

@@ -38,6 +38,9 @@ def fingerprint(*parts) -> str:
 def code_fingerprint(*modules: str) -> str:
     """SHA-256 of what modules of the package do: comments, docstrings and layout do not change it.
 
+    Of use to the book, which runs a page again when the code behind it changed, and as a note in a record; never part of a key,
+    since it differs between Pythons and with every wording (see `maa.recipes`).
+
     Parameters
     ----------
     *modules : str
@@ -57,6 +60,11 @@ def code_fingerprint(*modules: str) -> str:
                 ]
         digest.update(f"{module}:{ast.dump(tree)}\n".encode())
     return digest.hexdigest()
+
+
+def package_modules() -> tuple[str, ...]:
+    """The names of all modules of the package."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py")))
 
 
 def file_fingerprints(folder) -> dict[str, str]:
@@ -83,20 +91,20 @@ def environment() -> dict:
 def write_json(path, content) -> None:
     """Write a results file in one step: whole, or not at all."""
     text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
-    _in_one_step(path, lambda file: file.write(text.encode()))
+    write_in_one_step(path, lambda file: file.write(text.encode()))
 
 
 def write_array(path, array: np.ndarray) -> None:
     """Write an array (``.npy``) in one step: whole, or not at all."""
-    _in_one_step(path, lambda file: np.save(file, array))
+    write_in_one_step(path, lambda file: np.save(file, array))
 
 
 def write_arrays(path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays (compressed ``.npz``) in one step: whole, or not at all."""
-    _in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
+    write_in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _in_one_step(path, write: Callable) -> None:
+def write_in_one_step(path, write: Callable) -> None:
     """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

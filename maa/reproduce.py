@@ -19,24 +19,28 @@ import pandas as pd
 from maa import evaluation
 from maa.errors import MaaError
 from maa.findings import by_group, false_positive_breakdown, lesion_table, pooled_breakdown
-from maa.idrid import Dataset, Record, open_dataset
+from maa.hardware import device, precision
+from maa.idrid import Dataset, open_dataset
 from maa.inference import FULL, fuse, hypotheses, refine, score_hypotheses
-from maa.patches import EX, FOV, HE, MA, SE, stack_photograph
+from maa.patches import EX, FOV, HE, MA, SE, ImageStack, stack_photograph
 from maa.phantom import PhantomConfig
 from maa.prn import PRN
 from maa.progress import track
-from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_array, write_arrays, write_json
-from maa.study import Profile, Study, Trained, add_metrics, phantoms
-from maa.system import FILES, FIRST_STAGE, FULL_SYSTEM, ROWS, SECOND_STAGE, Settings, System, photograph, write_settings
+from maa.recipes import recipe
+from maa.records import (
+    cache_folder, code_fingerprint, environment, fingerprint, package_modules, write_array, write_arrays, write_json,
+)
+from maa.study import Profile, Study, Trained, phantoms
+from maa.system import FILES, FIRST_STAGE, ROWS, SECOND_STAGE, AnySystem, Settings, System, photograph, write_settings
+from maa.training import HGNConfig, PRNConfig, Schedule
 from maa.weights import network_fingerprint, save_weights
-from maa.training import Refinement, Schedule
 
-#: The refinement networks that are compared: cross-entropy alone, each of the paper's two ideas, and both.
-REFINEMENTS = {
-    "prn_cross_entropy": Refinement(triplet_weight=0.0, selective=False),
-    "prn_sampling": Refinement(triplet_weight=0.0, selective=True),
-    "prn_triplet": Refinement(selective=False),
-    "prn_full": Refinement(),
+#: The refinement networks that are compared, by what differs from the full one: cross-entropy alone, each of the paper's two ideas, both.
+REFINEMENTS: dict[str, dict] = {
+    "prn_cross_entropy": {"triplet_weight": 0.0, "selective": False},
+    "prn_sampling": {"triplet_weight": 0.0},
+    "prn_triplet": {"selective": False},
+    "prn_full": {},
 }
 
 #: The weights of the refinement among which validation chooses.
@@ -153,7 +157,7 @@ class Scores:
 
 
 def evaluate(
-    system: System | Beyond,
+    system: AnySystem,
     dataset: Dataset,
     split: str,
     healthy: bool = True,
@@ -161,14 +165,11 @@ def evaluate(
     rows: Collection[str] | None = None,
     folder=None,
 ) -> dict:
-    """Run a system on the photographs of a split, one at a time, and measure every row.
-
-    On the validation split the weight of each second stage and the thresholds of the paper's system are chosen, as
-    `reproduce` chooses them; on the test split everything is taken as it is.
+    """Run a system on the photographs of a split, one at a time, and measure every row with the settings as they are.
 
     Parameters
     ----------
-    system : System or maa.beyond.Beyond
+    system : AnySystem
     dataset : Dataset
     split : {"validation", "test"}
     healthy : bool
@@ -189,70 +190,82 @@ def evaluate(
     Raises
     ------
     MaaError
-        When a row has no threshold that was chosen on validation, and the split is the test split.
+        When a row has no threshold that was chosen on validation.
     """
     rows = [row for row in system.rows if rows is None or row in rows]
-    if split == "test" and not set(rows) <= system.settings.thresholds.keys():
+    if not set(rows) <= system.settings.thresholds.keys():
         raise MaaError(
             "The system has no thresholds chosen on validation photographs for all of its rows: "
             "run `maa evaluate --split validation` with its weights first."
         )
-    records = dataset.select(split, None if healthy else True)
+
+    def maps(stacks: tuple[ImageStack, ImageStack]) -> Iterable[tuple[Hashable, np.ndarray]]:
+        return system.maps(stacks, rows=rows).items()
+
     started = time.perf_counter()
-    settings = system.settings
-    choosing = split == "validation" and isinstance(system, System)
-    second = [row for row in rows if row in SECOND_STAGE] if choosing else []
-    identity = fingerprint(network_fingerprint(system.networks), asdict(settings), dataset.fingerprint, rows, choosing)
-    measured = Scores()
-    for record in track(records, f"Evaluating {split} photographs"):
+    measured = _measured(system, dataset, split, healthy, folder, rows, maps)
+    return _results(system, dataset, split, measured, system.settings, names, started)
+
+
+def choose(system: System, dataset: Dataset, healthy: bool = True, folder=None) -> dict:
+    """Choose the weight of each second stage and every row's threshold on the validation photographs, and measure with them.
+
+    Parameters and what is returned are as in `evaluate`; "settings" holds what was chosen, as `reproduce` chooses it.
+    """
+
+    def maps(stacks: tuple[ImageStack, ImageStack]) -> Iterable[tuple[Hashable, np.ndarray]]:
+        first = system.first_stage(stacks)
+        yield from first.items()
+        base = system.base(first)
+        found = system.hypotheses(base)
+        for row in (row for row in system.rows if row in SECOND_STAGE):
+            opinions = system.opinions(row, base, found, stacks)
+            yield from (((row, weight), refine(base, found, opinions, weight)) for weight in WEIGHTS)
+
+    started = time.perf_counter()
+    measured = _measured(system, dataset, "validation", healthy, folder, WEIGHTS, maps)
+    weighed = {key: pixels for key, pixels in measured.pixels.items() if isinstance(key, tuple)}
+    chosen = {row: best_weight(weighed, row) for row in system.rows if row in SECOND_STAGE}
+    keys = {row: (row, chosen[row]) if row in chosen else row for row in system.rows}
+    measured.pixels = {row: measured.pixels[key] for row, key in keys.items()}
+    measured.lesions = {row: measured.lesions[key] for row, key in keys.items()}
+    thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in measured.pixels.items()}
+    settings = replace(system.settings, weights={**system.settings.weights, **chosen}, thresholds=thresholds)
+    return _results(system, dataset, "validation", measured, settings, ROWS, started)
+
+
+def _measured(system: AnySystem, dataset: Dataset, split: str, healthy: bool, folder, asked, maps: Callable) -> Scores:
+    """The scores of every map that ``maps(stacks)`` gives of the photographs of a split, kept photograph by photograph."""
+    identity = fingerprint(network_fingerprint(system.networks), asdict(system.settings), dataset.fingerprint, asked, recipe("maps"))
+    scores = Scores()
+    for record in track(dataset.select(split, None if healthy else True), f"Evaluating {split} photographs"):
         path = Path(folder) / f"{record.name}.npz" if folder else None
-        scores = Scores.load(path, identity) if path else None
-        if scores is None:
-            scores = _measure(system, record, [row for row in rows if row not in second], second)
+        one = Scores.load(path, identity) if path else None
+        if one is None:
+            one, fundus = Scores(), record.load(kinds=("MA",))
+            for row, map_ in maps(stack_photograph(fundus.image, fundus.fov, fundus.name)):
+                one.add(row, fundus.name, map_, fundus.ma, fundus.fov, fundus.diseased)
             if path:
-                scores.save(path, identity)
-        measured.extend(scores)
-    if second:
-        weighed = {key: pixels for key, pixels in measured.pixels.items() if isinstance(key, tuple)}
-        chosen = {row: best_weight(weighed, row) for row in second}
-        settings = replace(settings, weights={**settings.weights, **chosen})
-        for part in (measured.pixels, measured.lesions):
-            kept = {row: part[row, chosen[row]] if row in chosen else part[row] for row in rows}
-            part.clear()
-            part.update(kept)
-    thresholds = {row: settings.thresholds[row] for row in rows if row in settings.thresholds}
-    if choosing:
-        thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in measured.pixels.items()}
+                one.save(path, identity)
+        scores.extend(one)
+    return scores
+
+
+def _results(
+    system: AnySystem, dataset: Dataset, split: str, scores: Scores, settings: Settings, names: Mapping[str, str], started: float
+) -> dict:
+    """What a results file says of an evaluation."""
+    thresholds = {row: settings.thresholds[row] for row in scores.pixels}
     return {
         "split": split,
         "data": dataset.fingerprint,
-        "photographs": [record.name for record in records],
+        "photographs": next(iter(scores.pixels.values())).names,
         "weights": network_fingerprint(system.networks),
         "settings": asdict(replace(settings, thresholds=thresholds)),
         "environment": environment(),
         "seconds": time.perf_counter() - started,
-        "rows": measured.table(thresholds, names),
+        "rows": scores.table(thresholds, names),
     }
-
-
-def _measure(system: System | Beyond, record: Record, rows: Collection[str], second: Collection[str]) -> Scores:
-    """The scores of one photograph: of some rows as the settings say, and of second stages at each of `WEIGHTS`."""
-    fundus, scores = record.load(kinds=("MA",)), Scores()
-    about = {"name": fundus.name, "truth": fundus.ma, "fov": fundus.fov, "diseased": fundus.diseased}
-    stacks = stack_photograph(fundus.image, fundus.fov, fundus.name)
-    if second:
-        maps = system.first_stage(stacks)
-        base = system.base(maps)
-        found = system.hypotheses(base)
-    else:
-        maps = system.maps(stacks, rows=rows)
-    for row in rows:
-        scores.add(row, map_=maps[row], **about)
-    for row in second:
-        opinions = system.opinions(row, base, found, stacks)
-        for weight in WEIGHTS:
-            scores.add((row, weight), map_=refine(base, found, opinions, weight), **about)
-    return scores
 
 
 class Validation:
@@ -278,7 +291,7 @@ class Validation:
 
     def kept(self, run: Trained, what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
-        key = fingerprint(self.data, run.path.parent.name, what)
+        key = fingerprint(self.data, run.record.key, what, recipe("maps"), str(device()), precision(device()))
         path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
         if not path.exists():
             write_array(path, make())
@@ -286,7 +299,7 @@ class Validation:
 
     def alone(self, run: Trained, index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""
-        pair = (run.model, None) if run.record["config"]["scale"] == 1 else (None, run.model)
+        pair = (run.model, None) if run.record.config.scale == 1 else (None, run.model)
         return self.kept(run, "alone", index, lambda: next(iter(System(*pair).maps(self.stacks, index).values())))
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
@@ -373,7 +386,7 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     by_seed, weights, trained = [], [], []
     for seed in profile.seeds:
         runs = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
-        runs |= {row: study.prn(refinement, seed) for row, refinement in REFINEMENTS.items()}
+        runs |= {row: study.prn(seed, **changes) for row, changes in REFINEMENTS.items()}
         validation = Validation(study, seed)
         networks = {row: runs[row].model for row in REFINEMENTS}
 
@@ -389,7 +402,7 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         weights.append(chosen)
         trained.append(runs)
         for row, run in runs.items():
-            add_metrics(run, **measures(by_seed[-1][row]), **({"weight": chosen[row]} if row in chosen else {}))
+            run.add_metrics(**measures(by_seed[-1][row]), **({"weight": chosen[row]} if row in chosen else {}))
 
     def precision(seed, row):
         return evaluation.average_precision(*by_seed[seed][row].pooled())
@@ -441,16 +454,16 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         values["froc"]["intervals"] = {point: asdict(interval) for point, interval in froc.items()}
     results = {
         **head(study, validation, profile.seeds[best], started),
-        "code": code_fingerprint(*sorted(path.stem for path in Path(__file__).parent.glob("*.py"))),
+        "code": code_fingerprint(*package_modules()),
         "settings": asdict(settings),
         "refinement_weights": weights[best],
         "refinement_weights_by_seed": weights,
-        "training_seconds": sum(run.record["seconds"] for runs in trained for run in runs.values()),
+        "training_seconds": sum(run.record.seconds for runs in trained for run in runs.values()),
         "rows": rows,
         "findings": {row: _summary(*found) for row, found in findings.items()},
-        "runs": {row: run.record for row, run in trained[best].items()},
+        "runs": {row: run.record.as_json() for row, run in trained[best].items()},
         "other_seeds": [
-            {row: {key: run.record[key] for key in ("seed", "seconds", "config", "environment")} for row, run in runs.items()}
+            {row: {key: run.record.as_json()[key] for key in ("seed", "seconds", "config", "environment")} for row, run in runs.items()}
             for index, runs in enumerate(trained)
             if index != best
         ],
@@ -482,14 +495,19 @@ def _summary(lesions, false) -> dict:
 def _ship(runs: Mapping[str, Trained], settings: Settings, folder: Path) -> None:
     """Write the weights of every row to a folder, in half precision, and the settings beside them."""
     for row, file in FILES.items():
-        scale = {"scale": runs[row].record["config"]["scale"]} if row in FIRST_STAGE else {}
+        scale = {"scale": runs[row].record.config.scale} if row in FIRST_STAGE else {}
         save_weights(runs[row].model, folder / file, half=True, **scale)
     write_settings(settings, folder)
 
 
 #: Phantoms at IDRiD's scale, with three times its lesions so that few photographs hold enough of them.
 TRANSFER_PHANTOMS = {"n_diseased": 30, "n_healthy": 24, "n_test": 0, "seed": 11}
-TRANSFER = Profile("transfer", Schedule(steps=1200), Schedule(steps=1200), Schedule(steps=1))
+TRANSFER = Profile(
+    "transfer",
+    hgn_1x=HGNConfig(1.0, Schedule(steps=1200)),
+    hgn_half=HGNConfig(0.5, Schedule(steps=1200)),
+    prn=PRNConfig(Schedule(steps=1)),
+)
 
 
 def transfer(dataset: Dataset, out) -> dict:
@@ -513,8 +531,8 @@ def transfer(dataset: Dataset, out) -> dict:
     """
     root = phantoms(PhantomConfig(size=1368, lesion_density=3.0), **TRANSFER_PHANTOMS)
     trained = Study(open_dataset(root), TRANSFER, Path(out) / "runs").hgn(0.5)
-    results = evaluate(System(hgn_half=trained.model), dataset, "validation", healthy=False)
-    results |= {"profile": asdict(TRANSFER), "runs": {"hgn_half": trained.record}}
+    results = choose(System(hgn_half=trained.model), dataset, healthy=False)
+    results |= {"profile": asdict(TRANSFER), "runs": {"hgn_half": trained.record.as_json()}}
     write_json(Path(out) / "results.json", results)
     return results
 

@@ -15,6 +15,8 @@ class SelectiveSampler:
     ----------
     size : int
         Number of patches in the pool, at least 1; millions are fine.
+    power : float, 0 to 1
+        Of the error that the probabilities are proportional to: 1 is the rule of van Grinsven et al., 0 uniform sampling.
 
     Attributes
     ----------
@@ -24,25 +26,34 @@ class SelectiveSampler:
 
     Notes
     -----
-    Explained in chapter 5.  That a routine "dynamically assigns sampling probabilities to the oversampled
+    Drawing a patch x in proportion to the error e(x) on it changes what the network is taught.  With lesions of density m(x)
+    and healthy ground of density n(x) the best logit is log m(x) / (n(x) e(x)), the true one less log e(x).  The error on a
+    healthy patch *is* the probability of a lesion, which nearly everywhere is small, so that log e(x) is the last logit itself
+    and the two cancel: a network that learns from its errors alone forgets its ranking, its next errors are nearly even, so
+    the next draws are uniform, and so on, to and fro.  With e(x) to the power a, between 0 and 1, the best logit is 1 - a
+    times the true one: flatter, and in the same order (sec:suspects).
+
+    Explained in ch:refinement.  That a routine "dynamically assigns sampling probabilities to the oversampled
     class patches" is stated (journal version, abstract); its formula is not.  This one is van Grinsven
     et al., IEEE TMI 2016.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, power: float = 1.0):
         if size < 1:
             raise ValueError("a sampler needs a pool of at least one patch")
+        self.power = power
         self.error = np.ones(size, np.float32)
         self._cumulate()
 
     def _cumulate(self):
         # float64: the sum of millions of float32 errors loses the small ones.
-        self._cumulative = np.cumsum(self.error, dtype=np.float64)
+        weight = self.error if self.power == 1 else self.error.astype(np.float64) ** self.power
+        self._cumulative = np.cumsum(weight, dtype=np.float64)
 
     @property
     def probabilities(self) -> np.ndarray:
         """Sampling probabilities, shape (size,), float64, of sum 1."""
-        return self.error.astype(np.float64) / self._cumulative[-1]
+        return self.error.astype(np.float64) ** self.power / self._cumulative[-1]
 
     @property
     def effective_size(self) -> float:

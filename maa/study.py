@@ -1,54 +1,46 @@
 """A study: one data set, one budget, and every model that was trained on it.
 
-Models and normalised photographs are kept in a folder, keyed by configuration, data and code, so that
+Models and normalised photographs are kept in a folder, keyed by configuration, data and recipe (`maa.recipes`), so that
 what one chapter trains another finds, and a study that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
 from maa import idrid
 from maa.errors import MaaError
-from maa.hardware import device
-from maa.hgn import DEPTH
-from maa.idrid import Dataset, Record
+from maa.hardware import device, precision
+from maa.idrid import Dataset
+from maa.idrid import Record as Photograph
+from maa.patches import ImageStack, build_stacks
 from maa.phantom import PhantomConfig, write_dataset
-from maa.patches import ImageStack, build_stacks, healthy_pixels, rim_pixels
 from maa.progress import bar
-from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
-from maa.tempering import Tempered, TemperedSampler
-from maa.training import HGNTask, PRNTask, Refinement, Schedule, fit
+from maa.recipes import recipe
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, package_modules, write_json
+from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Schedule, Task, UNetConfig, fit
 from maa.unet import UNetTask
 from maa.weights import load_weights, save_weights
-
-_DATA_CODE = ("fundus", "normalise", "patches", "idrid")
-_MODEL_CODE = (*_DATA_CODE, "hgn", "prn", "losses", "sampling", "training", "inference")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The budget of a study.  All our choice; the reasons are in chapters 2 to 5.
+    """The budget of a study.  All our choice; the reasons are in ch:hgn to ch:refinement.
 
     Attributes
     ----------
     name : str
-    hgn_1x, hgn_half, prn : Schedule
-    width : int
-        Channels of the first layer of the networks.
-    healthy_pool : int
-        Healthy pixels for the HGNs to draw from.
-    prn_pool : int
-        Healthy pixels for the PRN to draw from; all of them are scored at every refresh.
-    unet : Schedule
-        Of the one-stage competitor, at either scale; its batches are crops (see `maa.unet.UNetTask`).
+    hgn_1x, hgn_half : HGNConfig
+    prn : PRNConfig
+    unet : UNetConfig
+        Of the one-stage competitor.
     seeds : tuple of int
         The replication trains the main table once for each.
     images : int or None
@@ -57,13 +49,10 @@ class Profile:
     """
 
     name: str
-    hgn_1x: Schedule
-    hgn_half: Schedule
-    prn: Schedule
-    width: int = 16
-    healthy_pool: int = 1_000_000
-    prn_pool: int = 50_000
-    unet: Schedule = Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5)
+    hgn_1x: HGNConfig
+    hgn_half: HGNConfig
+    prn: PRNConfig
+    unet: UNetConfig = UNetConfig(Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5))
     seeds: tuple[int, ...] = (0,)
     images: int | None = None
 
@@ -71,33 +60,109 @@ class Profile:
 #: What the chapters train before the reader's eyes.
 LESSON = Profile(
     "lesson",
-    hgn_1x=Schedule(steps=250, batch=128),
-    hgn_half=Schedule(steps=250, batch=128),
-    prn=Schedule(steps=200, batch=96),
-    width=8,
-    healthy_pool=100_000,
-    prn_pool=4_000,
+    hgn_1x=HGNConfig(1.0, Schedule(steps=250, batch=128), width=8, pool=100_000),
+    hgn_half=HGNConfig(0.5, Schedule(steps=250, batch=128), width=8, pool=100_000),
+    prn=PRNConfig(Schedule(steps=200, batch=96), width=8, pool=4_000),
     images=12,
 )
 
 #: Every row of the paper's table on IDRiD, in less than 45 minutes on two cores.
 QUICK = Profile(
     "quick",
-    hgn_1x=Schedule(steps=2500),
-    hgn_half=Schedule(steps=1500),
-    prn=Schedule(steps=700, batch=128),
+    hgn_1x=HGNConfig(1.0, Schedule(steps=2500)),
+    hgn_half=HGNConfig(0.5, Schedule(steps=1500)),
+    prn=PRNConfig(Schedule(steps=700, batch=128)),
 )
 
 #: The replication: every row of the paper's table, several seeds, and the ablations.
 FULL = Profile(
     "full",
-    hgn_1x=Schedule(steps=2500),
-    hgn_half=Schedule(steps=2500),
-    prn=Schedule(steps=1000, batch=128, learning_rate=2e-3),
+    hgn_1x=HGNConfig(1.0, Schedule(steps=2500)),
+    hgn_half=HGNConfig(0.5, Schedule(steps=2500)),
+    prn=PRNConfig(Schedule(steps=1000, batch=128, learning_rate=2e-3)),
     seeds=(0, 1, 2),
 )
 
 PROFILES = {profile.name: profile for profile in (LESSON, QUICK, FULL)}
+
+
+Config = HGNConfig | PRNConfig | UNetConfig
+_CONFIGS = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a trained model was made from: written once, with the weights, and never changed.
+
+    Attributes
+    ----------
+    family : {"hgn", "prn", "unet"}
+    config : HGNConfig, PRNConfig or UNetConfig
+    start : tuple of HGNConfig
+        Of the networks whose trunks the towers of a refinement network started as.
+    recipe : dict of str to int
+        Versions of what was done (see `maa.recipes`).
+    data : str
+        Fingerprint of the data set.
+    photographs : tuple of str
+        That it was trained on.
+    device, precision : str
+        What it was computed on and in (see `maa.hardware`).
+    code : str
+        Fingerprint of the package's code at the time: a note, no part of the key.
+    environment : dict
+        Versions, machine and time.
+    seconds : float
+        Of training.
+    history : dict of str to list of float
+        One entry a report (see `maa.training.fit`).
+    """
+
+    family: str
+    config: Config
+    start: tuple[HGNConfig, ...]
+    recipe: dict[str, int]
+    data: str
+    photographs: tuple[str, ...]
+    device: str
+    precision: str
+    code: str = ""
+    environment: dict = field(default_factory=dict)
+    seconds: float = 0.0
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """Of the weights and of every draw."""
+        return self.config.schedule.seed
+
+    @property
+    def name(self) -> str:
+        """Of the model, for people: ``hgn-0.5x``."""
+        return self.family if isinstance(self.config, PRNConfig) else f"{self.family}-{self.config.scale:g}x"
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that decides what the model becomes."""
+        parts = ("family", "config", "start", "recipe", "data", "photographs", "device", "precision")
+        return fingerprint({part: getattr(self, part) for part in parts})
+
+    def as_json(self) -> dict:
+        """For a file; `from_json` takes it back."""
+        return {"family": self.family, "seed": self.seed, **{k: v for k, v in asdict(self).items() if k != "family"}}
+
+    @classmethod
+    def from_json(cls, content: dict) -> Record:
+        """What `as_json` gave."""
+        values = {key: value for key, value in content.items() if key != "seed"}
+        values["config"] = _config(_CONFIGS[content["family"]], content["config"])
+        values["start"] = tuple(_config(HGNConfig, start) for start in content["start"])
+        values["photographs"] = tuple(content["photographs"])
+        return cls(**values)
+
+
+def _config(kind: type, content: dict) -> Config:
+    return kind(**{**content, "schedule": Schedule(**content["schedule"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +171,31 @@ class Trained:
 
     Attributes
     ----------
-    model : HGN or PRN
+    model : HGN, PRN or UNet
         In evaluation mode.
-    history : DataFrame
-        One row a report (see `maa.training.fit`).
-    record : dict
-        Configuration, seed, fingerprints, versions, machine and time.
+    record : Record
     path : Path
-        Its weights file.
+        Its weights file; ``run.json`` beside it holds the record, ``metrics.json`` what was measured of the model.
     """
 
     model: nn.Module
-    history: pd.DataFrame
-    record: dict
+    record: Record
     path: Path
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a report (see `maa.training.fit`)."""
+        return pd.DataFrame(self.record.history)
+
+    @property
+    def metrics(self) -> dict:
+        """What was measured of the model so far."""
+        file = self.path.with_name("metrics.json")
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def add_metrics(self, **metrics: float) -> None:
+        """Keep what was measured of the model, beside its record."""
+        write_json(self.path.with_name("metrics.json"), self.metrics | metrics)
 
 
 class Study:
@@ -142,7 +218,7 @@ class Study:
         self.dataset, self.profile = dataset, profile
         self.folder = Path(folder) if folder else cache_folder()
 
-    def records(self, split: str) -> list[Record]:
+    def records(self, split: str) -> list[Photograph]:
         """The photographs of a split that the profile allows, diseased before healthy."""
         limit = self.profile.images
         if limit and split != "train":
@@ -175,115 +251,77 @@ class Study:
     def stacks(self, split: str) -> tuple[ImageStack, ImageStack]:
         """The photographs of a split, normalised, at 1x and 0.5x."""
         records = self.records(split)
-        key = fingerprint(self.dataset.fingerprint, [r.name for r in records], code_fingerprint(*_DATA_CODE))
+        key = fingerprint(self.dataset.fingerprint, [r.name for r in records], recipe("photographs"))
         return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
 
-    def hgn(
-        self, scale: float, seed: int = 0, source: str | None = None, rim: bool = True, depth: int = DEPTH
-    ) -> Trained:
-        """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in chapters 2 and 3.
+    def hgn(self, scale: float, seed: int = 0, **changes) -> Trained:
+        """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
 
         Parameters
         ----------
         scale : {1.0, 0.5}
         seed : int
-        source : str, optional
-            Of the healthy patches (see `maa.patches.healthy_pixels`).
-        rim : bool
-            Whether the rims of lesions are shown too (see `maa.patches.rim_pixels`).
-        depth : int
-            Convolutions of the network.
+        **changes
+            What differs from the profile's `HGNConfig`, for example ``source="unlabelled"``.
         """
         level = 0 if scale == 1.0 else 1
-        schedule = replace(self.profile.hgn_1x if scale == 1.0 else self.profile.hgn_half, seed=seed)
-        name = f"hgn-{scale:g}x"
+        config = _seeded(replace((self.profile.hgn_1x, self.profile.hgn_half)[level], **changes), seed)
+        record = self._record("hgn", config)
+        return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
 
-        def task():
-            train = self.train[level]
-            healthy = healthy_pixels(train, self.profile.healthy_pool, np.random.default_rng(seed), source)
-            rims = rim_pixels(train) if rim else healthy[:0]
-            return HGNTask(train, self.validation[level], schedule, rims, healthy, self.profile.width, depth)
+    def prn(self, seed: int = 0, **changes) -> Trained:
+        """A refinement network.  Explained in ch:refinement.
 
-        config = {
-            "model": name,
-            "scale": scale,
-            "schedule": schedule,
-            "width": self.profile.width,
-            "depth": depth,
-            "healthy_pool": self.profile.healthy_pool,
-            "source": source,
-            "rim": rim,
-        }
-        return self._trained(name, config, task, schedule)
+        Parameters
+        ----------
+        seed : int
+        **changes
+            What differs from the profile's `PRNConfig`, for example ``selective=False``.
+        """
+        config = _seeded(replace(self.profile.prn, **changes), seed)
+        scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[config.scales]
+        hgns = [self.hgn(scale, seed, width=config.width, depth=config.depth) for scale in scales] if config.warm else []
+        record = self._record("prn", config, tuple(hgn.record.config for hgn in hgns))
+        return self._trained(record, lambda: PRNTask(self.train, config, [hgn.model for hgn in hgns]))
 
-    def prn(self, refinement: Refinement = Refinement(), seed: int = 0) -> Trained:
-        """A refinement network.  Explained in chapter 5."""
-        schedule = replace(self.profile.prn, seed=seed)
-        refinement = replace(refinement, width=self.profile.width)
-        tempered = isinstance(refinement, Tempered)
-        scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[refinement.scales]
-        hgns = [self.hgn(scale, seed, depth=refinement.depth) for scale in scales] if refinement.warm else []
+    def unet(self, seed: int = 0, **changes) -> Trained:
+        """The one-stage competitor.  Explained in sec:beyond."""
+        config = _seeded(replace(self.profile.unet, **changes), seed)
+        level = 0 if config.scale == 1.0 else 1
+        record = self._record("unet", config)
+        return self._trained(record, lambda: UNetTask(self.train[level], self.validation[level], config))
 
-        def task():
-            rng = np.random.default_rng(seed)
-            healthy = healthy_pixels(self.train[0], self.profile.prn_pool, rng, refinement.source)
-            rim = rim_pixels(self.train[0]) if refinement.rim else healthy[:0]
-            task = PRNTask(self.train, schedule, refinement, rim, healthy, [hgn.model for hgn in hgns])
-            if tempered:
-                task.sampler = TemperedSampler(len(healthy), refinement.power)
-            return task
+    def _record(self, family: str, config: Config, start: tuple[HGNConfig, ...] = ()) -> Record:
+        """The record of a model that is to be trained on this machine, as far as it decides what becomes of it."""
+        chosen = device()
+        families = {"photographs", family} | ({"hgn"} if start else set())
+        photographs = tuple(record.name for record in self.records("train"))
+        return Record(
+            family, config, start, recipe(*sorted(families)), self.dataset.fingerprint, photographs, chosen.type, precision(chosen)
+        )
 
-        config = {
-            "model": "prn",
-            "schedule": schedule,
-            "refinement": refinement,
-            "pool": self.profile.prn_pool,
-            "start": [hgn.record["config"] for hgn in hgns],
-        }
-        return self._trained("prn", config, task, schedule, ("tempering",) if tempered else ())
-
-    def unet(self, scale: float, seed: int = 0) -> Trained:
-        """The one-stage competitor at a scale, 1.0 or 0.5.  Explained in chapter 8."""
-        level = 0 if scale == 1.0 else 1
-        schedule = replace(self.profile.unet, seed=seed)
-        name = f"unet-{scale:g}x"
-
-        def task():
-            return UNetTask(self.train[level], self.validation[level], schedule)
-
-        return self._trained(name, {"model": name, "scale": scale, "schedule": schedule}, task, schedule, ("unet",))
-
-    def _trained(self, name, config, task, schedule, code=()):
-        identity = {
-            "config": config,
-            "data": self.dataset.fingerprint,
-            "photographs": [record.name for record in self.records("train")],
-            "code": code_fingerprint(*_MODEL_CODE, *code),
-        }
-        folder = self.folder / f"{name}-{fingerprint(identity)[:16]}"
-        weights, about = folder / "weights.safetensors", folder / "run.json"
+    def _trained(self, record: Record, task: Callable[[], Task]) -> Trained:
+        folder = self.folder / f"{record.name}-{record.key[:16]}"
+        weights, run = folder / "weights.safetensors", folder / "run.json"
         # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
-        if not (about.exists() and weights.exists()):
-            model, history = fit(task(), schedule, folder, description=f"Training {name}")
-            save_weights(model, weights, **{key: config[key] for key in ("scale",) if key in config})
-            write_json(
-                about,
-                {
-                    **identity,
-                    "seed": schedule.seed,
-                    "environment": environment(),
-                    "seconds": float(history["seconds"].iloc[-1]),
-                    "history": history.to_dict(orient="list"),
-                },
+        if not (run.exists() and weights.exists()):
+            model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
+            scale = {} if isinstance(record.config, PRNConfig) else {"scale": record.config.scale}
+            save_weights(model, weights, **scale)
+            record = replace(
+                record,
+                code=code_fingerprint(*package_modules()),
+                environment=environment(),
+                seconds=float(history["seconds"].iloc[-1]),
+                history=history.to_dict(orient="list"),
             )
-        record = json.loads(about.read_text())
-        return Trained(load_weights(weights)[0].to(device()), pd.DataFrame(record["history"]), record, weights)
+            write_json(run, record.as_json())
+        record = Record.from_json(json.loads(run.read_text()))
+        return Trained(load_weights(weights)[0].to(device()), record, weights)
 
 
-def add_metrics(run: Trained, **metrics) -> None:
-    """Write what was measured of a model into the record of its run."""
-    run.record["metrics"] = run.record.get("metrics", {}) | metrics
-    write_json(run.path.with_name("run.json"), run.record)
+def _seeded(config: Config, seed: int) -> Config:
+    return replace(config, schedule=replace(config.schedule, seed=seed))
 
 
 #: The phantoms of the chapters: IDRiD's shares of healthy and diseased, lesions of nearly IDRiD's size in pixels.
@@ -309,7 +347,7 @@ def phantoms(config: PhantomConfig, n_diseased: int, n_healthy: int, n_test: int
 
     Parameters are those of `maa.phantom.write_dataset`.
     """
-    identity = (config, n_diseased, n_healthy, n_test, seed, code_fingerprint("phantom"))
+    identity = (config, n_diseased, n_healthy, n_test, seed, recipe("phantom"))
     root = cache_folder() / f"phantoms-{fingerprint(identity)[:16]}"
     if not root.exists():
         with bar("Drawing phantoms", n_diseased + n_healthy + n_test) as advance:

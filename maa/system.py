@@ -6,12 +6,13 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from torch import nn
 
 from maa.errors import MaaError
+from maa.hardware import device
 from maa.hgn import HGN
 from maa.inference import FULL, Hypotheses, dense_map, double, fuse, hypotheses, refine, score_hypotheses
 from maa.patches import FOV, MARGIN, ImageStack
@@ -75,6 +76,29 @@ class Settings:
         return self.weights.get(row, self.WEIGHT)
 
 
+class AnySystem(Protocol):
+    """What there is to a system, whichever its track: the paper's (`System`) or the one beyond it (`maa.beyond.Beyond`)."""
+
+    settings: Settings
+
+    @property
+    def rows(self) -> list[str]:
+        """The maps that `maps` gives, each after those that it builds on."""
+
+    @property
+    def final(self) -> str:
+        """The row to use."""
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that are there."""
+
+    def maps(
+        self, stacks: tuple[ImageStack, ImageStack], index: int = 0, rows: Collection[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Probability maps of a photograph (see `System.maps`)."""
+
+
 @dataclass(frozen=True, eq=False)
 class System:
     """Two hypothesis generation networks and, unless it is a baseline, refinement networks.
@@ -98,7 +122,7 @@ class System:
 
     @classmethod
     def load(cls, folder) -> System:
-        """Read the networks and settings of a folder of weights; what is absent is left out.
+        """Read the networks and settings of a folder of weights, onto what this machine computes best with; what is absent is left out.
 
         Raises
         ------
@@ -107,7 +131,7 @@ class System:
         """
         folder = Path(folder)
         networks = {
-            name: load_weights(folder / file, "PRN" if name in SECOND_STAGE else "HGN")[0]
+            name: load_weights(folder / file, "PRN" if name in SECOND_STAGE else "HGN")[0].to(device())
             for name, file in FILES.items()
             if (folder / file).exists()
         }

@@ -26,7 +26,7 @@ from maa.hardware import device, keep_memory, mixed_precision
 from maa.hgn import DEPTH, HGN
 from maa.inference import score_patches
 from maa.losses import joint_loss
-from maa.patches import FOV, MA, ImageStack, gather_scales, ma_pixels
+from maa.patches import FOV, MA, ImageStack, gather_scales, healthy_pixels, ma_pixels, rim_pixels
 from maa.prn import PRN
 from maa.progress import bar
 from maa.sampling import SelectiveSampler
@@ -59,13 +59,119 @@ class Schedule:
     seed: int = 0
     reports: int = 10
 
-    def rate(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step (0 to steps - 1)."""
         warmup = max(1, self.steps // 20)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         progress = (step - warmup) / max(1, self.steps - warmup)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class HGNConfig:
+    """All that makes a hypothesis generation network what it is, but for the photographs.  Explained in ch:hgn.
+
+    Attributes
+    ----------
+    scale : {1.0, 0.5}
+        Of the photographs that it sees.
+    schedule : Schedule
+    width, depth : int
+        Of the network (see `maa.hgn.HGN`).
+    pool : int
+        Healthy pixels to draw from.
+    source : {"healthy patients", "far from lesions", "unlabelled"}, optional
+        Of the healthy patches (see `maa.patches.healthy_pixels`).
+    rim : bool
+        Whether the rims of lesions are shown too (see `maa.patches.rim_pixels`).
+    """
+
+    scale: float
+    schedule: Schedule
+    width: int = 16
+    depth: int = DEPTH
+    pool: int = 1_000_000
+    source: str | None = None
+    rim: bool = True
+
+
+@dataclass(frozen=True)
+class PRNConfig:
+    """All that makes a refinement network what it is, but for the photographs.  Explained in ch:refinement, varied in ch:ablations.
+
+    Attributes
+    ----------
+    schedule : Schedule
+    width, embedding_size, depth, scales
+        Of the network (see `maa.prn.PRN`).
+    pool : int
+        Healthy pixels to draw from; all of them are scored at every refresh.
+    source, rim
+        As in `HGNConfig`.
+    warm : bool
+        Whether the towers start as the trunks of the two trained HGNs, or at random.
+    triplet_weight : float
+        Of the triplet loss against cross-entropy; 0 trains without it.
+    margin : float
+        Of the triplet loss, in Euclidean distance on the unit sphere (0 to 2).
+    mining : {"random", "semi-hard", "batch-hard"}
+    distance : {"euclidean", "cosine"}
+    selective : bool
+        Selective sampling of the healthy patches; False draws them evenly.
+    refreshes : int
+        How many times in a training the sampling probabilities are refreshed.
+    power : float, 0 to 1
+        Of the error that the probabilities follow; 1 is plain selective sampling (see `maa.sampling.SelectiveSampler`).
+    """
+
+    schedule: Schedule
+    width: int = 16
+    embedding_size: int = 64
+    depth: int = DEPTH
+    scales: str = "both"
+    pool: int = 50_000
+    source: str | None = None
+    rim: bool = True
+    warm: bool = True
+    triplet_weight: float = 0.5
+    margin: float = 0.3
+    mining: str = "semi-hard"
+    distance: str = "euclidean"
+    selective: bool = True
+    refreshes: int = 4
+    power: float = 1.0
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """All that makes a U-Net what it is, but for the photographs.  Explained in sec:beyond.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        Its batches are crops, half of them centred on microaneurysm pixels, a quarter on other lesions or anywhere in diseased
+        photographs, a quarter anywhere in healthy ones.
+    scale : {1.0, 0.5}
+    width : int
+        Channels at full resolution (see `maa.unet.UNet`).
+    pool : int
+        Pixels of diseased and of healthy photographs to draw from, each.
+    side : int
+        Of a training crop in pixels, a multiple of 16.
+    zoom : float
+        Crops are scaled by up to this factor, up or down.
+    cross_entropy_weight : float
+        Of the sum of every class's cross-entropy, against the Dice loss.
+    """
+
+    schedule: Schedule
+    scale: float = 0.5
+    width: int = 32
+    pool: int = 200_000
+    side: int = 144
+    zoom: float = 1.25
+    cross_entropy_weight: float = 10.0
 
 
 class Task(Protocol):
@@ -120,7 +226,7 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
     checkpoint = Path(folder) / "checkpoint.pt" if folder else None
     first, rows, spent = 0, [], 0.0
     if checkpoint and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=on, weights_only=False)
+        saved = torch.load(checkpoint, map_location=on, weights_only=True)  # tensors and numbers: nothing on disk is ever executed
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         task.restore(saved["task"])
@@ -131,7 +237,7 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
     with bar(description, schedule.steps) as advance:
         for step in range(first, schedule.steps):
             for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step)
+                group["lr"] = schedule.learning_rate_at(step)
             model.train()
             with mixed_precision(on):
                 loss, values = task.loss(model, step, np.random.default_rng([schedule.seed, step]))
@@ -144,7 +250,7 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
                 means = {key: float(torch.stack([torch.as_tensor(m[key]).float() for m in metrics]).mean()) for key in metrics[0]}
                 validation = task.report(model)
                 spent = time.perf_counter() - start
-                rows.append({"step": step + 1, "seconds": spent, "learning_rate": schedule.rate(step), **means, **validation})
+                rows.append({"step": step + 1, "seconds": spent, "learning_rate": schedule.learning_rate_at(step), **means, **validation})
                 metrics = []
                 note = "  ".join(f"{key} {value:.3f}" for key, value in {**means, **validation}.items())
                 if checkpoint and step + 1 < schedule.steps:
@@ -256,28 +362,25 @@ class HGNTask:
     ----------
     train, validation : ImageStack
         Photographs at the scale of the network.
-    schedule : Schedule
-        Of each batch half are MA patches, an eighth rim patches and the rest healthy ones.
-    rim, healthy : ndarray, shape (K, 3), int
-        Pools of pixels of `train` (see `maa.patches`); without a rim the healthy ones take its place.
-    width, depth : int
-        Of the network.
+    config : HGNConfig
+        Of each batch half are MA patches, an eighth rim patches and the rest healthy ones; without rims healthy ones take
+        their place.
 
     Notes
     -----
     Half of the patches are lesions where a thousandth of the pixels are: see `added_log_odds`.
-    Explained in chapter 2.
+    Explained in ch:hgn.
     """
 
-    def __init__(self, train: ImageStack, validation: ImageStack, schedule: Schedule, rim, healthy, width: int, depth: int):
-        self.stack, self.arguments = train, (width, depth)
-        self.pools = {"ma": ma_pixels(train), "rim": rim, "healthy": healthy}
-        self.shares = shares(schedule.batch, rim)
-        self.added = added_log_odds(self.shares["ma"] / schedule.batch)
+    def __init__(self, train: ImageStack, validation: ImageStack, config: HGNConfig):
+        self.stack, self.config = train, config
+        self.pools = {"ma": ma_pixels(train), **_background(train, config)}
+        self.shares = shares(config.schedule.batch, self.pools["rim"])
+        self.added = added_log_odds(self.shares["ma"] / config.schedule.batch)
         self.probe = Probe(validation)
 
     def build(self):
-        return HGN(*self.arguments)
+        return HGN(self.config.width, self.config.depth)
 
     def loss(self, model, step, rng):
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
@@ -297,6 +400,12 @@ class HGNTask:
         pass
 
 
+def _background(stack: ImageStack, config: HGNConfig | PRNConfig) -> dict[str, np.ndarray]:
+    """The pools of pixels without a lesion that a network is trained on, each of shape (K, 3): rims, if any, and healthy ground."""
+    healthy = healthy_pixels(stack, config.pool, np.random.default_rng(config.schedule.seed), config.source)
+    return {"rim": rim_pixels(stack) if config.rim else healthy[:0], "healthy": healthy}
+
+
 def shares(batch: int, rim: np.ndarray) -> dict[str, int]:
     """How many patches of a batch are lesions (half), rims of lesions (an eighth, if there are any) and healthy."""
     counts = {"ma": batch // 2, "rim": batch // 8 if len(rim) else 0}
@@ -308,47 +417,6 @@ def draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return pool[rng.integers(len(pool), size=count)] if count else pool[:0]
 
 
-@dataclass(frozen=True)
-class Refinement:
-    """What makes a refinement network what it is.  Explained in chapter 5, varied in chapter 7.
-
-    Attributes
-    ----------
-    triplet_weight : float
-        Of the triplet loss against cross-entropy; 0 trains without it.
-    margin : float
-        Of the triplet loss, in Euclidean distance on the unit sphere (0 to 2).
-    mining : {"random", "semi-hard", "batch-hard"}
-    distance : {"euclidean", "cosine"}
-    selective : bool
-        Selective sampling of the healthy patches; False draws them evenly.
-    refreshes : int
-        How many times in a training the sampling probabilities are refreshed.
-    warm : bool
-        Whether the towers start as the trunks of the two trained HGNs, or at random.
-    rim : bool
-        Whether the rims of lesions are shown too (see `maa.patches.rim_pixels`).
-    source : {"healthy patients", "far from lesions", "unlabelled"}, optional
-        Of the healthy patches (see `maa.patches.healthy_pixels`).
-    width, embedding_size, depth, scales
-        Of the network (see `maa.prn.PRN`).
-    """
-
-    triplet_weight: float = 0.5
-    margin: float = 0.3
-    mining: str = "semi-hard"
-    distance: str = "euclidean"
-    selective: bool = True
-    refreshes: int = 4
-    warm: bool = True
-    rim: bool = True
-    source: str | None = None
-    width: int = 16
-    embedding_size: int = 64
-    depth: int = DEPTH
-    scales: str = "both"
-
-
 class PRNTask:
     """Train a refinement network on MA patches and selectively sampled healthy ones.
 
@@ -356,58 +424,54 @@ class PRNTask:
     ----------
     train : tuple of ImageStack
         The same photographs at 1x and at 0.5x.
-    schedule : Schedule
-    refinement : Refinement
-    rim, healthy : ndarray, shape (K, 3), int
-        Pools of pixels at 1x, as in `HGNTask`; the healthy one is sampled selectively.
+    config : PRNConfig
+        Its pools are of pixels at 1x; the healthy one is sampled selectively.
     hgns : sequence of HGN
         One for each tower, whose trunk the tower starts as; none, and the towers start at random.
     """
 
-    def __init__(self, train, schedule: Schedule, refinement: Refinement, rim, healthy, hgns: Sequence[HGN] = ()):
-        self.stacks, self.refinement, self.hgns = train, refinement, hgns
-        self.ma, self.rim, self.healthy = ma_pixels(train[0]), rim, healthy
-        self.shares = shares(schedule.batch, rim)
-        self.added = added_log_odds(self.shares["ma"] / schedule.batch)
-        self.sampler = SelectiveSampler(len(healthy))
+    def __init__(self, train: tuple[ImageStack, ImageStack], config: PRNConfig, hgns: Sequence[HGN] = ()):
+        self.stacks, self.config, self.hgns = train, config, hgns
+        self.pools = {"ma": ma_pixels(train[0]), **_background(train[0], config)}
+        self.shares = shares(config.schedule.batch, self.pools["rim"])
+        self.added = added_log_odds(self.shares["ma"] / config.schedule.batch)
+        self.sampler = SelectiveSampler(len(self.pools["healthy"]), config.power)
         # Evenly through the training; the first epoch, before the first of them, is uniform.
-        moments = np.linspace(0, schedule.steps, refinement.refreshes + 2)[1:-1].round().astype(int)
-        self.refresh_at = set(moments.tolist()) - {0} if refinement.selective else set()
+        moments = np.linspace(0, config.schedule.steps, config.refreshes + 2)[1:-1].round().astype(int)
+        self.refresh_at = set(moments.tolist()) - {0} if config.selective else set()
 
     def build(self):
-        r = self.refinement
-        model = PRN(r.width, r.embedding_size, r.depth, r.scales)
+        c = self.config
+        model = PRN(c.width, c.embedding_size, c.depth, c.scales)
         for tower, hgn in zip(model.towers, self.hgns):
             tower.load_state_dict(hgn.trunk.state_dict())
         return model
 
     def loss(self, model, step, rng):
-        r = self.refinement
+        c, pools = self.config, self.pools
         if step in self.refresh_at:
             model.eval()
-            self.sampler.update(score_patches(model, self.stacks, self.healthy)[0])
+            self.sampler.update(score_patches(model, self.stacks, pools["healthy"])[0])
             model.train()
-        healthy = self.healthy[self.sampler.draw(self.shares["healthy"], rng)]
-        where = np.concatenate(
-            [draw(self.ma, self.shares["ma"], rng), draw(self.rim, self.shares["rim"], rng), healthy]
-        )
+        healthy = pools["healthy"][self.sampler.draw(self.shares["healthy"], rng)]
+        where = np.concatenate([*(draw(pools[pool], self.shares[pool], rng) for pool in ("ma", "rim")), healthy])
         patches = augment(gather_scales(self.stacks, where, model.patch_size), rng)
         labels = torch.arange(len(where)) < self.shares["ma"]
         on = next(model.parameters()).device
         logits, embedding = model(torch.from_numpy(patches).to(on))
         generator = torch.Generator(on).manual_seed(int(rng.integers(2**62)))
         return joint_loss(
-            logits.float() + self.added, embedding, labels.to(on), r.triplet_weight, r.margin, r.distance, r.mining, generator
+            logits.float() + self.added, embedding, labels.to(on), c.triplet_weight, c.margin, c.distance, c.mining, generator
         )
 
     def report(self, model):
-        return {"effective_pool": self.sampler.effective_size / len(self.healthy)}
+        return {"effective_pool": self.sampler.effective_size / len(self.pools["healthy"])}
 
     def state(self):
-        return {"error": self.sampler.error}
+        return {"error": torch.from_numpy(self.sampler.error)}
 
     def restore(self, state):
-        self.sampler.update(state["error"])
+        self.sampler.update(state["error"].cpu().numpy())
 
 
 class Probe:

@@ -18,19 +18,13 @@ from maa.evaluation import PixelScores, average_precision
 from maa.hgn import to_network
 from maa.inference import dense_map
 from maa.patches import EX, FOV, HE, MA, MARGIN, SE, ImageStack, healthy_pixels, ma_pixels, pixels_of
-from maa.training import Schedule, draw, tint
+from maa.training import UNetConfig, draw, tint
 
 #: The bit of each output's class; the first is what the others are there for.
 CLASSES = (MA, HE, EX, SE)
 
 #: Channels at full resolution and after each halving, as multiples of the width.
 WIDTHS = (1, 2, 3, 3, 3)
-
-#: Side of a training crop in pixels, a multiple of 16.
-SIDE = 144
-
-#: Crops are scaled by up to this factor, up or down.
-ZOOM = 1.25
 
 #: Pixels around a tile whose values are thrown away, because they saw its border.
 CONTEXT = 64
@@ -125,9 +119,7 @@ class UNetTask:
     ----------
     train, validation : ImageStack
         Photographs at the scale of the network.
-    schedule : Schedule
-        Half of each batch is centred on microaneurysm pixels, a quarter on other lesions or anywhere in diseased
-        photographs, a quarter anywhere in healthy ones.
+    config : UNetConfig
 
     Notes
     -----
@@ -135,29 +127,30 @@ class UNetTask:
     batch (Milletari et al., 3DV 2016).  Crops are turned by any angle and scaled by 0.8 to 1.25.
     """
 
-    def __init__(self, train: ImageStack, validation: ImageStack, schedule: Schedule):
-        rng = np.random.default_rng(schedule.seed)
-        self.train, self.validation = train, validation
+    def __init__(self, train: ImageStack, validation: ImageStack, config: UNetConfig):
+        rng = np.random.default_rng(config.schedule.seed)
+        self.train, self.validation, self.config = train, validation, config
         self.pools = {
             "ma": ma_pixels(train),
             "other": pixels_of(train, HE | EX | SE),
-            "diseased": healthy_pixels(train, 200_000, rng, "unlabelled"),
-            "healthy": healthy_pixels(train, 200_000, rng),
+            "diseased": healthy_pixels(train, config.pool, rng, "unlabelled"),
+            "healthy": healthy_pixels(train, config.pool, rng),
         }
-        quarter = schedule.batch // 4
+        quarter = config.schedule.batch // 4
         self.shares = {"ma": 2 * quarter, "other": quarter // 2, "diseased": quarter - quarter // 2, "healthy": quarter}
 
     def build(self):
-        return UNet()
+        return UNet(self.config.width)
 
     def loss(self, model, step, rng):
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
-        where[:, 1:] += rng.integers(-SIDE // 3, SIDE // 3 + 1, size=(len(where), 2))
+        side, zoom = self.config.side, self.config.zoom
+        where[:, 1:] += rng.integers(-side // 3, side // 3 + 1, size=(len(where), 2))
         where[:, 1:] = np.clip(where[:, 1:], 0, self.train.shapes[where[:, 0]] - 1)
         on = next(model.parameters()).device
-        room = math.ceil(SIDE * ZOOM * math.sqrt(2))
+        room = math.ceil(side * zoom * math.sqrt(2))
         pixels, labels = self.train.gather(where, room), self.train.gather_labels(where, room)
-        crops, labels = turn_and_zoom(pixels, labels, SIDE, rng)
+        crops, labels = turn_and_zoom(pixels, labels, side, zoom, rng)
         crops, labels = torch.from_numpy(tint(crops, rng)).to(on), torch.from_numpy(labels).to(on)
         logits = model(to_network(crops)).float()
         inside = ((labels & FOV) > 0).float()
@@ -167,7 +160,7 @@ class UNetTask:
         )
         found = torch.sigmoid(logits[:, 0]) * inside
         dice = 1 - (2 * (found * truth[:, 0]).sum() + 1) / (found.square().sum() + truth[:, 0].sum() + 1)
-        loss = cross_entropy.sum() * 10 + dice
+        loss = cross_entropy.sum() * self.config.cross_entropy_weight + dice
         return loss, {"cross_entropy": cross_entropy[0].detach(), "dice": dice.detach()}
 
     def report(self, model):
@@ -187,7 +180,7 @@ class UNetTask:
 
 
 def turn_and_zoom(
-    pixels: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator
+    pixels: np.ndarray, labels: np.ndarray, side: int, zoom: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The middle of crops, turned by any angle, mirrored and scaled at random.
 
@@ -196,7 +189,9 @@ def turn_and_zoom(
     pixels : ndarray, shape (N, R, R, 3), uint8
     labels : ndarray, shape (N, R, R), uint8
     side : int
-        Of what is returned; R is at least side * ZOOM * sqrt(2), or else corners show repeated borders.
+        Of what is returned; R is at least side * zoom * sqrt(2), or else corners show repeated borders.
+    zoom : float
+        Crops are scaled by up to this factor, up or down.
     rng : numpy.random.Generator
 
     Returns
@@ -208,11 +203,11 @@ def turn_and_zoom(
     """
     count, room = labels.shape[:2]
     angle = rng.uniform(0, 2 * np.pi, count)
-    zoom = np.exp(rng.uniform(-np.log(ZOOM), np.log(ZOOM), count)) * side / room
+    scale = np.exp(rng.uniform(-np.log(zoom), np.log(zoom), count)) * side / room
     mirror = rng.choice([-1, 1], count)
     turn = np.zeros((count, 2, 3), np.float32)
-    turn[:, 0, 0], turn[:, 0, 1] = zoom * np.cos(angle) * mirror, -zoom * np.sin(angle)
-    turn[:, 1, 0], turn[:, 1, 1] = zoom * np.sin(angle) * mirror, zoom * np.cos(angle)
+    turn[:, 0, 0], turn[:, 0, 1] = scale * np.cos(angle) * mirror, -scale * np.sin(angle)
+    turn[:, 1, 0], turn[:, 1, 1] = scale * np.sin(angle) * mirror, scale * np.cos(angle)
     grid = F.affine_grid(torch.from_numpy(turn), (count, 1, side, side), align_corners=False)
     sample = {"grid": grid, "align_corners": False}
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()

@@ -24,7 +24,7 @@ from maa.progress import bar
 from maa.records import environment, write_json
 from maa.study import Profile, Study, phantoms
 from maa.system import System, field_of_view
-from maa.training import Refinement, Schedule, draw
+from maa.training import HGNConfig, PRNConfig, Schedule, draw
 
 #: Shares of the microaneurysms that carry no label.
 SHARES = (0.0, 0.3, 0.6)
@@ -34,12 +34,9 @@ PHOTOGRAPHS = {"n_diseased": 32, "n_healthy": 32, "n_test": 0, "seed": 21}
 
 PROFILE = Profile(
     "unlabelled",
-    hgn_1x=Schedule(steps=400, batch=256, reports=1),
-    hgn_half=Schedule(steps=400, batch=256, reports=1),
-    prn=Schedule(steps=250, batch=128, learning_rate=2e-3, reports=1),
-    width=8,
-    healthy_pool=200_000,
-    prn_pool=10_000,
+    hgn_1x=HGNConfig(1.0, Schedule(steps=400, batch=256, reports=1), width=8, pool=200_000),
+    hgn_half=HGNConfig(0.5, Schedule(steps=400, batch=256, reports=1), width=8, pool=200_000),
+    prn=PRNConfig(Schedule(steps=250, batch=128, learning_rate=2e-3, reports=1), width=8, pool=10_000),
     seeds=(0, 1, 2),
 )
 
@@ -87,11 +84,10 @@ def experiment(out, config: PhantomConfig = PhantomConfig(), profile: Profile = 
             for source in SOURCES:
                 for seed in profile.seeds:
                     about = {"share": share, "source": source, "seed": seed}
-                    hgn = studies[share].hgn(1.0, seed, source).model
+                    hgn = studies[share].hgn(1.0, seed, source=source).model
                     entries.append({**about, "network": "hgn_1x", **_map_precision(hgn, whole[0], labels[0])})
                     for name, selective in _SAMPLING.items():
-                        refinement = Refinement(triplet_weight=0.0, selective=selective, warm=False, source=source)
-                        prn = studies[share].prn(refinement, seed).model
+                        prn = studies[share].prn(seed, triplet_weight=0.0, selective=selective, warm=False, source=source).model
                         entries.append({**about, "network": f"prn_{name}", **_patch_precision(prn, whole, labels)})
                     advance(len(entries) // 3)
     results = {
@@ -111,7 +107,7 @@ def _map_precision(hgn, whole, labels) -> dict:
     """Average precision of the dense maps of a network at 1x, against the truth and against the labels."""
     scores = {"true": evaluation.PixelScores(), "labelled": evaluation.PixelScores()}
     for index in np.flatnonzero(whole.diseased):
-        map_ = System(hgn, None, None).maps((whole, None), index)["hgn_1x"]
+        map_ = System(hgn).maps((whole, None), index)["hgn_1x"]
         for ruler, stack in zip(scores, (whole, labels)):
             truth = (stack.label(index) & MA) > 0
             scores[ruler].add(whole.names[index], map_, truth, field_of_view(whole, index))

@@ -51,8 +51,7 @@ class Drawn:
         return self.fundus
 
 
-@pytest.fixture(scope="session")
-def drawn_records() -> list[Drawn]:
+def draw_records() -> list[Drawn]:
     """Five small photographs of different sizes, some odd: dark dots in three of them, two without any."""
     rng = np.random.default_rng(5)
     records = []
@@ -72,6 +71,12 @@ def drawn_records() -> list[Drawn]:
         lesions = {"MA": ma, "HE": he} if index < 3 else {}
         records.append(Drawn(Fundus(f"drawn_{index}", image, fov, lesions, index < 3, "train")))
     return records
+
+
+@pytest.fixture(scope="session")
+def drawn_records() -> list[Drawn]:
+    """What `draw_records` draws."""
+    return draw_records()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from maa import evaluation
 from maa.ablations import DECISIVE, FIRST_STAGE, FURTHER, QUESTIONS, ablate, decide
 from maa.idrid import open_dataset
 from maa.reproduce import REFINEMENTS
-from maa.training import Probe
+from maa.training import PRNConfig, Probe, Schedule
 
 
 SEEDS = (1, 2)
@@ -40,14 +40,16 @@ def answered(tiny_phantom, tmp_path_factory):
 def test_each_question_changes_one_thing():
     assert set(DECISIVE) <= QUESTIONS.keys()
     everything = QUESTIONS | FURTHER
+    config = lambda changes: PRNConfig(Schedule(1), **changes)
+    rows = [config(changes) for changes in REFINEMENTS.values()]
     for question, answers in everything.items():
-        reference, *others = answers.values()
-        asked = [variant for other, variants in everything.items() if other != question for variant in variants.values()]
-        assert reference in REFINEMENTS.values() or reference in asked, question
+        reference, *others = map(config, answers.values())
+        asked = [config(variant) for other, variants in everything.items() if other != question for variant in variants.values()]
+        assert reference in rows or reference in asked, question
         for other in others:
-            changed = [name for name, value in vars(other).items() if value != getattr(reference, name, 1.0)]
+            changed = [name for name, value in vars(other).items() if value != getattr(reference, name)]
             # To switch an idea on is one change, whatever its settings.
-            assert len(changed) == 1 or other in REFINEMENTS.values() or "selective" in changed or "triplet_weight" in changed
+            assert len(changed) == 1 or other in rows or "selective" in changed or "triplet_weight" in changed
     for question, (_, answers) in FIRST_STAGE.items():
         reference, *others = answers.values()
         assert reference == {} and all(len(other) == 1 for other in others), question
@@ -85,10 +87,10 @@ def test_a_decisive_question_is_asked_with_every_seed(answered):
 def test_the_record_of_a_run_holds_what_was_measured_of_it(answered):
     out, ablated, _ = answered
     measured = []
-    for path in (out / "runs").glob("prn-*/run.json"):
-        record = json.loads(path.read_text())
-        assert 0 <= record["metrics"]["f1"] <= 1
-        measured.append(record["metrics"]["average_precision"])
+    for path in (out / "runs").glob("prn-*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        assert 0 <= metrics["f1"] <= 1
+        measured.append(metrics["average_precision"])
     told = [answer["seeds"][0] for question in ("rims of lesions", "scales of the patch") for answer in ablated["questions"][question].values()]
     assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured) for t in told)
 

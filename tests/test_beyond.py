@@ -1,20 +1,18 @@
 """Tests of maa.beyond: the U-Nets on a tiny phantom, beside the paper's track, and what of it ships."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_reproduce import TINY
 
-from maa import unet
 from maa.beyond import FOLDER, LAST, NAMES, Beyond, beyond, mean_log_odds, mirrored_map
 from maa.errors import MaaError
 from maa.idrid import open_dataset
 from maa.reproduce import evaluate
 from maa.study import Study
 from maa.system import FILES, ROWS, Settings, write_settings
-from maa.training import Probe, Schedule
+from maa.training import Probe
 from maa.weights import save_weights
 
 
@@ -27,11 +25,9 @@ def run(tiny_phantom, tmp_path_factory):
         patch.setenv("MAA_PROGRESS", "0")
         patch.setattr(Probe, "POSITIVES", 40)
         patch.setattr(Probe, "NEGATIVES", 120)
-        patch.setattr(unet, "SIDE", 48)
         dataset = open_dataset(tiny_phantom)
-        profile = replace(TINY, unet=Schedule(steps=3, batch=8, reports=1))
-        results = beyond(dataset, profile, out / "out", seed=1)
-        study = Study(dataset, profile, out / "out" / "runs")
+        results = beyond(dataset, TINY, out / "out", seed=1)
+        study = Study(dataset, TINY, out / "out" / "runs")
         folder = out / "out" / "weights"  # where `reproduce` puts the paper's system
         for name, run in (("hgn_1x", study.hgn(1.0, 1)), ("hgn_half", study.hgn(0.5, 1)), ("prn_full", study.prn(seed=1))):
             save_weights(run.model, folder / FILES[name])
@@ -52,7 +48,8 @@ def test_every_row_is_measured_and_compared(run):
 
 def test_the_longer_networks_see_as_many_patches_as_the_whole_system(run):
     results = run[2]
-    whole = sum(s.steps * s.batch for s in (TINY.hgn_1x, TINY.hgn_half)) + 2 * TINY.prn.steps * TINY.prn.batch
+    schedules = [config.schedule for config in (TINY.hgn_1x, TINY.hgn_half, TINY.prn, TINY.prn)]
+    whole = sum(schedule.steps * schedule.batch for schedule in schedules)
     for name in ("hgn_1x_long", "hgn_half_long"):
         schedule = results["runs"][name]["config"]["schedule"]
         assert abs(schedule["steps"] * schedule["batch"] - whole) <= schedule["batch"] / 2

@@ -281,7 +281,13 @@ def retinas(tmp_path_factory):
 def tiny_budget(monkeypatch):
     """The profile "lesson" with a handful of steps."""
     schedule = training.Schedule(steps=4, batch=16, reports=2)
-    profile = study.Profile("lesson", schedule, schedule, schedule, width=2, healthy_pool=500, prn_pool=100)
+    profile = study.Profile(
+        "lesson",
+        hgn_1x=training.HGNConfig(1.0, schedule, width=2, pool=500),
+        hgn_half=training.HGNConfig(0.5, schedule, width=2, pool=500),
+        prn=training.PRNConfig(schedule, width=2, pool=100),
+        unet=training.UNetConfig(training.Schedule(2, 8, reports=1), side=48),
+    )
     monkeypatch.setitem(study.PROFILES, "lesson", profile)
     monkeypatch.setattr(training.Probe, "NEGATIVES", 500)
 
@@ -468,8 +474,7 @@ def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(reti
 
 def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ships(retinas, tmp_path, tiny_budget, monkeypatch):
     asked = []
-    monkeypatch.setitem(study.PROFILES, "full", replace(study.PROFILES["lesson"], name="full", unet=training.Schedule(2, 8, reports=1)))
-    monkeypatch.setattr("maa.unet.SIDE", 48)
+    monkeypatch.setitem(study.PROFILES, "full", replace(study.PROFILES["lesson"], name="full"))
     monkeypatch.setattr("maa.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
     monkeypatch.setattr("maa.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out)))
     monkeypatch.setattr("maa.unlabelled.experiment", lambda out: asked.append(("experiment", out)))

@@ -8,14 +8,15 @@ from maa.inference import dense_map
 from maa.patches import MA
 from maa.study import Profile, Study
 from maa.system import field_of_view, photograph
-from maa.training import Schedule
+from maa.training import HGNConfig, PRNConfig, Schedule
 
 
 @pytest.fixture
 def study(real_idrid, tmp_path, monkeypatch):
     monkeypatch.setenv("MAA_CACHE", str(tmp_path / "cache"))
     brief = Schedule(steps=60, batch=128, reports=1)
-    profile = Profile("brief", brief, brief, brief, width=8, healthy_pool=20_000, images=3)
+    hgns = [HGNConfig(scale, brief, width=8, pool=20_000) for scale in (1.0, 0.5)]
+    profile = Profile("brief", *hgns, PRNConfig(brief), images=3)
     return Study(idrid.open_dataset(real_idrid), profile)
 
 
@@ -37,4 +38,4 @@ def test_sixty_steps_on_real_photographs_are_far_above_chance(study):
     precision = evaluation.average_precision(*scores.pooled())
     assert chance < 0.005
     assert precision > max(0.01, 10 * chance), f"average precision {precision:.4f}, chance {chance:.4f}"
-    assert trained.record["data"] == study.dataset.fingerprint
+    assert trained.record.data == study.dataset.fingerprint

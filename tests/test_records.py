@@ -10,7 +10,7 @@ import pytest
 
 from maa import records
 from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
-from maa.training import Refinement, Schedule
+from maa.training import PRNConfig, Schedule
 
 SOURCE = '''"""Module."""
 
@@ -124,11 +124,11 @@ def test_fingerprint_of_configurations():
     assert len({same, *others}) == 5 and len(same) == 64
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Refinement)])
-def test_every_field_of_a_refinement_counts(field):
-    default = Refinement()
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(PRNConfig)])
+def test_every_field_of_a_config_counts(field):
+    default = PRNConfig(Schedule(1))
     value = getattr(default, field)
-    others = {bool: lambda: not value, str: lambda: value + "?", type(None): lambda: "?"}
+    others = {Schedule: lambda: Schedule(2), bool: lambda: not value, str: lambda: value + "?", type(None): lambda: "?"}
     other = others.get(type(value), lambda: value + 1)()
     assert fingerprint(dataclasses.replace(default, **{field: other})) != fingerprint(default)
 

@@ -1,7 +1,7 @@
 """Tests of maa.reproduce: the whole road on a tiny phantom, into one results file."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,19 +10,17 @@ from maa import evaluation, reproduce as module
 from maa import study as study_module
 from maa.errors import MaaError
 from maa.idrid import open_dataset
-from maa.reproduce import PAPER, PAPER_GAIN, REFINEMENTS, Scores, evaluate, reproduce
+from maa.reproduce import PAPER, PAPER_GAIN, REFINEMENTS, Scores, choose, evaluate, reproduce
 from maa.study import Profile
 from maa.system import FILES, ROWS, SETTINGS, Settings, System
-from maa.training import Probe, Schedule
+from maa.training import HGNConfig, PRNConfig, Probe, Schedule, UNetConfig
 
 TINY = Profile(
     "tiny",
-    hgn_1x=Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2),
-    hgn_half=Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2),
-    prn=Schedule(steps=5, batch=16, reports=1),
-    width=2,
-    healthy_pool=2000,
-    prn_pool=60,
+    hgn_1x=HGNConfig(1.0, Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2), width=2, pool=2000),
+    hgn_half=HGNConfig(0.5, Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2), width=2, pool=2000),
+    prn=PRNConfig(Schedule(steps=5, batch=16, reports=1), width=2, pool=60),
+    unet=UNetConfig(Schedule(steps=3, batch=8, reports=1), side=48),
     seeds=(1, 4),
 )
 
@@ -60,9 +58,8 @@ def test_every_row_is_in_the_results_file(run):
 def test_the_run_behind_every_model_is_in_the_results_file(run):
     dataset, _, results = run
     assert list(results["runs"]) == ["hgn_1x", "hgn_half", *REFINEMENTS]
-    for name, refinement in REFINEMENTS.items():
-        config = results["runs"][name]["config"]["refinement"]
-        assert config["triplet_weight"] == refinement.triplet_weight and config["selective"] == refinement.selective
+    for name, changes in REFINEMENTS.items():
+        assert results["runs"][name]["config"] == asdict(replace(TINY.prn, **changes, schedule=replace(TINY.prn.schedule, seed=results["seed"])))
     assert all(record["seed"] == results["seed"] and record["data"] == dataset.fingerprint for record in results["runs"].values())
 
 
@@ -108,7 +105,7 @@ def test_evaluating_the_written_weights_repeats_the_numbers(run):
     system = System.load(out / "weights")
     assert sorted(p.name for p in (out / "weights").iterdir()) == sorted([*FILES.values(), SETTINGS])
     # Whatever the settings were, validation chooses them anew.
-    again = evaluate(replace(system, settings=Settings()), dataset, "validation", healthy=False)
+    again = choose(replace(system, settings=Settings()), dataset, healthy=False)
     assert list(again["rows"]) == list(ROWS)
     for row in ROWS:  # the weights that ship are in half precision
         assert again["rows"][row]["average_precision"]["value"] == pytest.approx(
@@ -119,17 +116,17 @@ def test_evaluating_the_written_weights_repeats_the_numbers(run):
 def test_what_was_measured_before_a_stop_is_not_measured_again(run, tmp_path, monkeypatch):
     dataset, out, _ = run
     system = System.load(out / "weights")
-    whole = evaluate(system, dataset, "validation", folder=tmp_path)
+    whole = choose(system, dataset, folder=tmp_path)
     assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(whole["photographs"])
     first, second = sorted(tmp_path.iterdir())
     second.write_bytes(second.read_bytes()[:1000])  # as a machine that stopped may leave it
-    measured, measure = [], module._measure
-    monkeypatch.setattr(module, "_measure", lambda s, record, *rest: measured.append(record.name) or measure(s, record, *rest))
-    again = evaluate(system, dataset, "validation", folder=tmp_path)
+    measured, stack = [], module.stack_photograph
+    monkeypatch.setattr(module, "stack_photograph", lambda image, fov, name: measured.append(name) or stack(image, fov, name))
+    again = choose(system, dataset, folder=tmp_path)
     as_written = lambda results: json.dumps(results["rows"], default=module.write_json.__globals__["_plain"])
     assert measured == [second.stem] and as_written(again) == as_written(whole)
     # Nothing is taken from another system's scores.
-    evaluate(replace(system, prns={}), dataset, "validation", folder=tmp_path)
+    choose(replace(system, prns={}), dataset, folder=tmp_path)
     assert measured[1:] == whole["photographs"]
 
 
@@ -175,7 +172,7 @@ def test_no_threshold_is_ever_chosen_on_test(run):
 
 def test_evaluation_writes_what_json_can_hold(run, tmp_path):
     dataset, out, _ = run
-    results = evaluate(System.load(out / "weights"), dataset, "validation")
+    results = choose(System.load(out / "weights"), dataset)
     module.write_json(tmp_path / "v.json", results)
     assert results["photographs"] == [r.name for r in dataset.select("validation")]
     assert len(results["rows"]["prn_full"]["by_image"]) == 1  # the healthy photograph has none

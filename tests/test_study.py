@@ -1,6 +1,7 @@
 """Tests of maa.study: what was trained once is found again, and by nothing that differs."""
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,18 +9,17 @@ import torch
 
 from maa import study as study_module
 from maa.idrid import open_dataset
+from maa.hardware import precision
 from maa.patches import healthy_pixels, rim_pixels
-from maa.study import FULL, LESSON, PROFILES, QUICK, Profile, Study
-from maa.training import HGNTask, Probe, PRNTask, Refinement, Schedule
+from maa.recipes import RECIPES
+from maa.study import FULL, LESSON, PROFILES, QUICK, Profile, Record, Study
+from maa.training import HGNConfig, HGNTask, PRNConfig, Probe, PRNTask, Schedule
 
 TINY = Profile(
     "tiny",
-    hgn_1x=Schedule(steps=4, batch=16, reports=2),
-    hgn_half=Schedule(steps=3, batch=16, reports=1),
-    prn=Schedule(steps=4, batch=16, reports=2),
-    width=2,
-    healthy_pool=300,
-    prn_pool=40,
+    hgn_1x=HGNConfig(1.0, Schedule(steps=4, batch=16, reports=2), width=2, pool=300),
+    hgn_half=HGNConfig(0.5, Schedule(steps=3, batch=16, reports=1), width=2, pool=300),
+    prn=PRNConfig(Schedule(steps=4, batch=16, reports=2), width=2, pool=40),
 )
 
 
@@ -85,12 +85,27 @@ def test_a_model_is_trained_once(dataset, tmp_path, no_training):
 
 
 def test_each_record_says_what_the_run_was_made_from(dataset, tmp_path):
-    record = Study(dataset, TINY, tmp_path).hgn(0.5, seed=2).record
-    assert record["config"]["scale"] == 0.5 and record["config"]["schedule"]["steps"] == 3
-    assert record["seed"] == record["config"]["schedule"]["seed"] == 2
-    assert record["data"] == dataset.fingerprint and len(record["code"]) == 64
-    assert record["photographs"] == [r.name for r in dataset.select("train")]
-    assert record["environment"]["torch"] == torch.__version__ and record["seconds"] > 0
+    trained = Study(dataset, TINY, tmp_path).hgn(0.5, seed=2)
+    record = trained.record
+    assert record.config == replace(TINY.hgn_half, schedule=replace(TINY.hgn_half.schedule, seed=2)) and record.seed == 2
+    assert record.data == dataset.fingerprint and len(record.code) == 64
+    assert record.photographs == tuple(r.name for r in dataset.select("train"))
+    assert record.environment["torch"] == torch.__version__ and record.seconds > 0
+    assert record.recipe == {"hgn": RECIPES["hgn"], "photographs": RECIPES["photographs"]}
+    assert (record.device, record.precision) == ("cpu", precision(torch.device("cpu")))
+    written = json.loads(trained.path.with_name("run.json").read_text())
+    assert Record.from_json(written) == record and Record.from_json(written).key == record.key
+    assert trained.path.parent.name == f"hgn-0.5x-{record.key[:16]}"
+
+
+def test_what_is_measured_lies_beside_a_record_that_never_changes(dataset, tmp_path):
+    trained = Study(dataset, TINY, tmp_path).hgn(0.5)
+    run = trained.path.with_name("run.json")
+    before = run.read_bytes()
+    assert trained.metrics == {}
+    trained.add_metrics(f1=0.25)
+    trained.add_metrics(recall=0.5)
+    assert run.read_bytes() == before and Study(dataset, TINY, tmp_path).hgn(0.5).metrics == {"f1": 0.25, "recall": 0.5}
 
 
 class Reached(Exception):
@@ -118,7 +133,7 @@ def would_train(dataset, tmp_path, monkeypatch):
     return asks
 
 
-def test_another_seed_scale_budget_refinement_code_or_data_is_another_model(would_train, dataset, monkeypatch):
+def test_another_seed_scale_budget_config_recipe_machine_or_data_is_another_model(would_train, dataset, monkeypatch):
     def hgn(study):
         return study.hgn(1.0)
 
@@ -128,32 +143,34 @@ def test_another_seed_scale_budget_refinement_code_or_data_is_another_model(woul
     assert not would_train(hgn) and not would_train(prn)
     assert would_train(lambda study: study.hgn(1.0, seed=1))
     assert not would_train(lambda study: study.hgn(0.5)) and would_train(lambda study: study.hgn(0.5, seed=1))
-    assert would_train(hgn, replace(TINY, hgn_1x=replace(TINY.hgn_1x, learning_rate=1e-3)))
-    assert would_train(hgn, replace(TINY, width=3)) and would_train(prn, replace(TINY, width=3))
-    assert would_train(hgn, replace(TINY, healthy_pool=301)) and would_train(prn, replace(TINY, prn_pool=41))
+    for name in {field.name for field in fields(HGNConfig)} - {"scale"}:
+        assert would_train(lambda study: study.hgn(1.0, **{name: CHANGED[name]})), name
+    for name in {field.name for field in fields(PRNConfig)}:
+        assert would_train(lambda study: study.prn(**{name: CHANGED[name]})), name
     assert would_train(hgn, replace(TINY, images=1))
-    assert would_train(lambda study: study.prn(Refinement(triplet_weight=0.0)))
-    assert would_train(lambda study: study.prn(Refinement(selective=False)))
     # A refinement that starts as the first stage is another where the first stage is another; one that does not is not.
-    assert would_train(prn, replace(TINY, hgn_1x=Schedule(steps=9, batch=16, reports=1)))
-    assert not would_train(hgn, replace(TINY, prn=Schedule(steps=9)))
-    # Ablations are runs of their own.
-    for act in (
-        lambda study: study.hgn(1.0, source="unlabelled"),
-        lambda study: study.hgn(1.0, rim=False),
-        lambda study: study.hgn(1.0, depth=6),
-        lambda study: study.prn(Refinement(source="unlabelled")),
-        lambda study: study.prn(Refinement(rim=False)),
-        lambda study: study.prn(Refinement(warm=False)),
-        lambda study: study.prn(Refinement(scales="1x")),
-        lambda study: study.prn(Refinement(depth=6)),
-    ):
-        assert would_train(act)
+    longer = Schedule(steps=9, batch=16, reports=1)
+    assert would_train(prn, replace(TINY, hgn_1x=replace(TINY.hgn_1x, schedule=longer)))
+    assert not would_train(hgn, replace(TINY, prn=replace(TINY.prn, schedule=longer)))
     fewer = replace(dataset, records=dataset.records[1:])
     assert would_train(hgn, data=fewer)
-    before = study_module.code_fingerprint
-    monkeypatch.setattr(study_module, "code_fingerprint", lambda *modules: before(*modules) + "changed")
+    # What the code is does not matter, unless it gives other numbers: then the recipe's version is raised.
+    monkeypatch.setattr(study_module, "code_fingerprint", lambda *modules: "changed")
+    assert not would_train(hgn) and not would_train(prn)
+    for family, act in (("hgn", hgn), ("prn", prn), ("photographs", hgn)):
+        with monkeypatch.context() as patch:
+            patch.setitem(RECIPES, family, 99)
+            assert would_train(act), family
+    monkeypatch.setattr(study_module, "precision", lambda device: "another")
     assert would_train(hgn) and would_train(prn)
+
+
+#: For each field of a config, a value that TINY does not have.
+CHANGED = {
+    "schedule": Schedule(steps=5), "width": 3, "depth": 6, "pool": 41, "source": "unlabelled", "rim": False,
+    "embedding_size": 8, "scales": "1x", "warm": False, "triplet_weight": 0.0, "margin": 0.4, "mining": "random",
+    "distance": "cosine", "selective": False, "refreshes": 1, "power": 0.5,
+}  # fmt: skip
 
 
 SOURCES = ("healthy patients", "far from lesions", "unlabelled")
@@ -190,9 +207,9 @@ def task_of(dataset, tmp_path, monkeypatch):
 @pytest.mark.parametrize("scale, level", [(1.0, 0), (0.5, 1)])
 @pytest.mark.parametrize("source, rim, depth", [(None, True, 8), *((source, False, 6) for source in SOURCES)])
 def test_an_hgn_is_given_the_pools_and_the_depth_that_were_asked_for(task_of, scale, level, source, rim, depth):
-    study, task = task_of(lambda study: study.hgn(scale, 3, source, rim, depth), HGNTask)
+    study, task = task_of(lambda study: study.hgn(scale, 3, source=source, rim=rim, depth=depth), HGNTask)
     stack = study.train[level]
-    assert task.stack is stack and task.build().depth == depth and task.build().width == TINY.width
+    assert task.stack is stack and task.build().depth == depth and task.build().width == 2
     assert np.array_equal(task.pools["healthy"], healthy_pixels(stack, 300, np.random.default_rng(3), source))
     assert np.array_equal(task.pools["rim"], rim_pixels(stack) if rim else np.empty((0, 3)))
     assert task.probe.stack is study.validation[level]
@@ -201,16 +218,16 @@ def test_an_hgn_is_given_the_pools_and_the_depth_that_were_asked_for(task_of, sc
 
 @pytest.mark.parametrize("source, rim", [(None, True), *((source, False) for source in SOURCES)])
 def test_a_prn_is_given_the_pools_that_were_asked_for(task_of, source, rim):
-    study, task = task_of(lambda study: study.prn(Refinement(source=source, rim=rim, warm=False), 3), PRNTask)
+    study, task = task_of(lambda study: study.prn(3, source=source, rim=rim, warm=False), PRNTask)
     stack = study.train[0]
-    assert np.array_equal(task.healthy, healthy_pixels(stack, 40, np.random.default_rng(3), source))
-    assert np.array_equal(task.rim, rim_pixels(stack) if rim else np.empty((0, 3)))
-    assert list(task.hgns) == [] and task.stacks is study.train and task.refinement.width == TINY.width
+    assert np.array_equal(task.pools["healthy"], healthy_pixels(stack, 40, np.random.default_rng(3), source))
+    assert np.array_equal(task.pools["rim"], rim_pixels(stack) if rim else np.empty((0, 3)))
+    assert list(task.hgns) == [] and task.stacks is study.train and task.config.width == 2
 
 
 @pytest.mark.parametrize("scales, which", [("both", (1.0, 0.5)), ("1x", (1.0,)), ("0.5x", (0.5,))])
 def test_a_warm_prn_starts_as_the_hgns_of_its_scales_seed_and_depth(task_of, scales, which):
-    study, task = task_of(lambda study: study.prn(Refinement(scales=scales, depth=6), 1), PRNTask)
+    study, task = task_of(lambda study: study.prn(1, scales=scales, depth=6), PRNTask)
     model = task.build()
     assert model.scales == scales and model.depth == 6 and len(model.towers) == len(which)
     for tower, scale in zip(model.towers, which):
@@ -220,25 +237,33 @@ def test_a_warm_prn_starts_as_the_hgns_of_its_scales_seed_and_depth(task_of, sca
 
 def test_each_record_says_what_was_varied_and_what_a_refinement_started_as(dataset, tmp_path):
     study = Study(dataset, TINY, tmp_path)
-    config = study.hgn(1.0, source="unlabelled", rim=False, depth=6).record["config"]
-    assert (config["source"], config["rim"], config["depth"]) == ("unlabelled", False, 6)
-    plain = study.hgn(1.0).record["config"]
-    assert (plain["source"], plain["rim"], plain["depth"]) == (None, True, 8)
-    warm = study.prn(Refinement(source="unlabelled", scales="1x")).record["config"]
-    assert (warm["refinement"]["source"], warm["refinement"]["scales"]) == ("unlabelled", "1x")
-    assert warm["start"] == [plain]
-    assert study.prn(Refinement(warm=False)).record["config"]["start"] == []
+    config = study.hgn(1.0, source="unlabelled", rim=False, depth=6).record.config
+    assert (config.source, config.rim, config.depth) == ("unlabelled", False, 6)
+    plain = study.hgn(1.0).record.config
+    assert plain == TINY.hgn_1x
+    warm = study.prn(source="unlabelled", scales="1x").record
+    assert (warm.config.source, warm.config.scales) == ("unlabelled", "1x") and warm.start == (plain,)
+    assert warm.recipe.keys() == {"photographs", "hgn", "prn"}
+    cold = study.prn(warm=False).record
+    assert cold.start == () and cold.recipe.keys() == {"photographs", "prn"}
 
 
 def test_a_trained_network_keeps_what_it_was_built_with(dataset, tmp_path, no_training):
     study = Study(dataset, TINY, tmp_path)
-    prn = Refinement(depth=6, scales="0.5x", warm=False)
-    study.hgn(0.5, depth=6), study.prn(prn)
+    prn = {"depth": 6, "scales": "0.5x", "warm": False}
+    study.hgn(0.5, depth=6), study.prn(**prn)
     no_training()
     again = Study(dataset, TINY, tmp_path)
     assert again.hgn(0.5, depth=6).model.patch_size == 29
-    model = again.prn(prn).model
+    model = again.prn(**prn).model
     assert (model.patch_size, model.scales, len(model.towers)) == (29, "0.5x", 1)
+
+
+def test_a_sampler_follows_the_power_of_its_config(dataset, tmp_path):
+    study = Study(dataset, TINY, tmp_path)
+    plain, tempered = study.prn(), study.prn(power=0.5)
+    assert tempered.history["effective_pool"].iloc[-1] > plain.history["effective_pool"].iloc[-1]
+    assert not all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), tempered.model.parameters()))
 
 
 def test_models_are_on_what_the_machine_computes_best_with(dataset, tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ from torch import nn
 from maa import training
 from maa.errors import MaaError
 from maa.hgn import HGN
-from maa.patches import FOV, MA, gather_scales, healthy_pixels, ma_pixels, rim_pixels
-from maa.training import PRIOR, HGNTask, Probe, PRNTask, Refinement, Schedule, added_log_odds, augment, draw, fit, tint
+from maa.patches import FOV, MA, gather_scales, ma_pixels
+from maa.training import PRIOR, HGNConfig, HGNTask, PRNConfig, Probe, PRNTask, Schedule, added_log_odds, augment, draw, fit, tint
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def small(monkeypatch, float32):
 @pytest.mark.parametrize("steps", [1, 2, 19, 20, 100, 1001])
 def test_rate_rises_over_a_twentieth_and_falls_along_a_cosine(steps):
     schedule = Schedule(steps=steps, learning_rate=0.3)
-    rates = np.array([schedule.rate(step) for step in range(steps)])
+    rates = np.array([schedule.learning_rate_at(step) for step in range(steps)])
     warmup = max(1, steps // 20)
     assert rates[:warmup] == pytest.approx(0.3 * np.arange(1, warmup + 1) / warmup)
     assert rates.max() == pytest.approx(0.3) and (rates > 0).all()
@@ -83,13 +83,13 @@ def test_the_loop_learns_reports_and_records():
     assert history["loss"].iloc[-1] < 0.01 < history["loss"].iloc[0]
     # Training metrics are means since the last report.
     assert history["twice"].to_numpy() == pytest.approx(2 * history["loss"].to_numpy())
-    assert history["learning_rate"].to_numpy() == pytest.approx([Schedule(300, learning_rate=0.1).rate(s - 1) for s in history["step"]])
+    assert history["learning_rate"].to_numpy() == pytest.approx([Schedule(300, learning_rate=0.1).learning_rate_at(s - 1) for s in history["step"]])
     assert (np.diff(history["seconds"]) >= 0).all()
 
 
 def test_the_rate_of_the_schedule_is_the_rate_of_the_step(monkeypatch):
     """With a rate of zero from some step on, nothing moves any more."""
-    monkeypatch.setattr(Schedule, "rate", lambda self, step: 0.05 if step < 10 else 0.0)
+    monkeypatch.setattr(Schedule, "learning_rate_at", lambda self, step: 0.05 if step < 10 else 0.0)
     _, history = fit(Line(), Schedule(steps=40, reports=4))
     slopes = history["slope"].to_numpy()
     assert slopes[0] == slopes[1] == slopes[2] == slopes[3]
@@ -120,21 +120,15 @@ def test_the_seed_decides_everything_and_the_state_of_the_machine_nothing():
 
 
 SCHEDULE = Schedule(steps=12, batch=16, reports=4, seed=3)  # reports, and checkpoints, at 3, 6 and 9
-REFINEMENT = Refinement(width=2, embedding_size=4, refreshes=2)  # refreshes at steps 4 and 8
+REFINEMENT = PRNConfig(SCHEDULE, width=2, embedding_size=4, refreshes=2, pool=40)  # refreshes at steps 4 and 8
 
 
-def pools(stack, count, rim=True):
-    """Rim and healthy pixels, as a study gives them."""
-    healthy = healthy_pixels(stack, count, np.random.default_rng(0))
-    return (rim_pixels(stack) if rim else healthy[:0]), healthy
+def hgn_task(stacks, schedule=SCHEDULE, width=2, count=500, rim=True):
+    return HGNTask(stacks[0], stacks[0], HGNConfig(1.0, schedule, width=width, pool=count, rim=rim))
 
 
-def hgn_task(stacks, schedule=SCHEDULE, width=2, depth=8, count=500, rim=True):
-    return HGNTask(stacks[0], stacks[0], schedule, *pools(stacks[0], count, rim), width, depth)
-
-
-def prn_task(stacks, refinement=REFINEMENT, schedule=SCHEDULE, rim=True, hgns=()):
-    return PRNTask(stacks, schedule, refinement, *pools(stacks[0], 40, rim), hgns)
+def prn_task(stacks, config=REFINEMENT, schedule=SCHEDULE, rim=True, hgns=()):
+    return PRNTask(stacks, replace(config, schedule=schedule, rim=rim), hgns)
 
 
 class Interrupted:
@@ -316,13 +310,12 @@ class Recorder(nn.Module):
         return logits if self.outputs == 1 else (logits, embedding)
 
 
-def lesions_and_parts(stacks, rim):
+def lesions_and_parts(task, rim):
     """How a batch of 64 is made up, and the pools of its parts."""
-    rims, healthy = pools(stacks[0], 500)
     parts = {"ma": slice(0, 32), "rim": slice(32, 40), "healthy": slice(40, 64)} if rim else {
         "ma": slice(0, 32), "healthy": slice(32, 64)
     }  # fmt: skip
-    return parts, {"ma": ma_pixels(stacks[0]), "rim": rims, "healthy": healthy}
+    return parts, dict(task.pools)
 
 
 @pytest.mark.parametrize("rim", [True, False], ids=["rim", "no rim"])
@@ -334,7 +327,7 @@ def test_an_hgn_batch_is_half_ma_an_eighth_rim_and_the_rest_healthy(drawn_stacks
     task.loss(model, 0, np.random.default_rng(0))
     patches, = model.seen
     assert len(patches) == 64
-    parts, expected = lesions_and_parts(drawn_stacks, rim)
+    parts, expected = lesions_and_parts(task, rim)
     for name, part in parts.items():
         pool = {patch.tobytes() for patch in drawn_stacks[0].gather(expected[name], 45)}
         assert all(patch.tobytes() in pool for patch in patches[part]), name
@@ -376,11 +369,12 @@ def test_labels_are_on_the_right_side(drawn_stacks):
 
 @pytest.mark.parametrize("depth, patch", [(6, 29), (10, 61)])
 def test_depth_reaches_the_network_and_its_patches(drawn_stacks, depth, patch):
-    hgn = hgn_task(drawn_stacks, width=3, depth=depth).build()
+    hgns = HGNTask(drawn_stacks[0], drawn_stacks[0], HGNConfig(1.0, SCHEDULE, width=3, depth=depth, pool=500))
+    hgn = hgns.build()
     assert (hgn.width, hgn.depth, hgn.patch_size) == (3, depth, patch)
     prn = prn_task(drawn_stacks, replace(REFINEMENT, depth=depth, scales="0.5x")).build()
     assert (prn.width, prn.embedding_size, prn.depth, prn.scales, prn.patch_size) == (2, 4, depth, "0.5x", patch)
-    for task in (hgn_task(drawn_stacks, depth=depth), prn_task(drawn_stacks, replace(REFINEMENT, depth=depth))):
+    for task in (hgns, prn_task(drawn_stacks, replace(REFINEMENT, depth=depth))):
         loss, _ = task.loss(task.build().train(), 0, np.random.default_rng(0))
         assert torch.isfinite(loss)
 
@@ -414,11 +408,11 @@ def test_towers_start_as_the_trunks_of_trained_networks_and_the_heads_afresh(dra
 def test_a_prn_batch_is_half_ma_an_eighth_rim_and_the_rest_what_the_sampler_draws(drawn_stacks, monkeypatch, rim):
     monkeypatch.setattr(training, "augment", lambda patches, rng: patches)
     task = prn_task(drawn_stacks, schedule=Schedule(steps=1, batch=64), rim=rim)
-    parts, expected = lesions_and_parts(drawn_stacks, rim)
+    parts, expected = lesions_and_parts(task, rim)
     error = np.zeros(40)
     error[[3, 17]] = 0.5
     task.sampler.update(error)
-    expected["healthy"] = task.healthy[[3, 17]]
+    expected["healthy"] = task.pools["healthy"][[3, 17]]
     model = Recorder(outputs=2)
     loss, measured = task.loss(model, 0, np.random.default_rng(0))
     patches, = model.seen
@@ -455,13 +449,13 @@ def test_the_sampler_is_refreshed_from_the_model_only_where_sampling_is_selectiv
     refreshed, steps = [], []
 
     def score(model, stacks, where):
-        assert not model.training and np.array_equal(where, task.healthy)
+        assert not model.training and np.array_equal(where, task.pools["healthy"])
         refreshed.append(len(steps))
         return np.linspace(0, 1, len(where)), None
 
     monkeypatch.setattr(training, "score_patches", score)
     schedule = Schedule(steps=15, batch=8, reports=1)
-    task = prn_task(drawn_stacks, Refinement(width=2, embedding_size=4, refreshes=4, selective=selective), schedule)
+    task = prn_task(drawn_stacks, replace(REFINEMENT, refreshes=4, selective=selective), schedule)
     joint = training.joint_loss
     monkeypatch.setattr(training, "joint_loss", lambda *a: steps.append(len(steps)) or joint(*a))
     model, history = fit(task, schedule)

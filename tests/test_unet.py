@@ -6,7 +6,7 @@ import torch
 
 from maa.inference import dense_map
 from maa.patches import FOV, HE, MA
-from maa.training import Schedule, fit
+from maa.training import Schedule, UNetConfig, fit
 from maa.unet import CLASSES, CONTEXT, UNet, UNetTask, turn_and_zoom
 from maa.weights import load_weights, save_weights
 
@@ -46,7 +46,7 @@ def test_pixels_and_labels_are_turned_alike():
     disc = np.hypot(rows - 70, columns - 52) < 9
     pixels = np.where(disc[..., None], 200, 60).astype(np.uint8).repeat(3, -1)[None].repeat(24, 0)
     labels = (disc * MA + FOV).astype(np.uint8)[None].repeat(24, 0)
-    turned, marked = turn_and_zoom(pixels, labels, 64, np.random.default_rng(0))
+    turned, marked = turn_and_zoom(pixels, labels, 64, 1.25, np.random.default_rng(0))
     assert turned.shape == (24, 64, 64, 3) and marked.shape == (24, 64, 64) and set(np.unique(marked)) <= {FOV, FOV | MA}
     bright = turned[..., 1] > 130
     assert (bright == ((marked & MA) > 0)).mean() > 0.99
@@ -58,7 +58,7 @@ def test_pixels_and_labels_are_turned_alike():
 
 def test_beyond_the_photograph_nothing_is_known():
     labels = np.full((1, 40, 40), FOV, np.uint8)
-    marked = turn_and_zoom(np.zeros((1, 40, 40, 3), np.uint8), labels, 64, np.random.default_rng(0))[1]
+    marked = turn_and_zoom(np.zeros((1, 40, 40, 3), np.uint8), labels, 64, 1.25, np.random.default_rng(0))[1]
     assert (marked == 0).any() and (marked == FOV).any()
 
 
@@ -72,12 +72,11 @@ def test_weights_come_back(net, tmp_path):
 
 def test_it_learns_the_dots_of_a_drawn_photograph(drawn_stacks, float32, monkeypatch):
     monkeypatch.setenv("MAA_PROGRESS", "0")
-    monkeypatch.setattr("maa.unet.SIDE", 48)
     fine = drawn_stacks[0]
-    task = UNetTask(fine, fine, Schedule(steps=60, batch=8, learning_rate=5e-3, reports=2))
-    monkeypatch.setattr(task, "build", lambda: UNet(8))
+    schedule = Schedule(steps=60, batch=8, learning_rate=5e-3, reports=2)
+    task = UNetTask(fine, fine, UNetConfig(schedule, width=8, side=48))
     assert task.shares == {"ma": 4, "other": 1, "diseased": 1, "healthy": 2}
     assert all((fine.label(i)[r, c] & HE) for i, r, c in task.pools["other"][:20])
-    _, history = fit(task, task_schedule := Schedule(steps=60, batch=8, learning_rate=5e-3, reports=2))
-    assert history["validation_ap"].iloc[-1] > 0.3 and len(history) == task_schedule.reports
+    _, history = fit(task, schedule)
+    assert history["validation_ap"].iloc[-1] > 0.3 and len(history) == schedule.reports
     assert history["dice"].iloc[-1] < history["dice"].iloc[0]
