@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,3 +329,23 @@ def test_a_record_without_its_weights_is_trained_anew(dataset, tmp_path):
     again = Study(dataset, TINY, tmp_path).hgn(0.5)
     assert again.path.exists() and again.path == first.path
     assert all(torch.equal(value, kept[name]) for name, value in again.model.state_dict().items())
+
+
+PUBLISHED = sorted((Path(__file__).resolve().parent.parent / "results").glob("*/runs/*/run.json"))
+
+
+def test_every_published_record_lies_under_its_key():
+    """On every Python, and whatever becomes of the code: a record that is not found trains its model anew."""
+    assert len(PUBLISHED) == 49
+    for run in PUBLISHED:
+        record = Record.from_json(json.loads(run.read_text()))
+        assert run.parent.name == f"{record.name}-{record.key[:16]}" and record.history["step"][-1] == record.config.schedule.steps
+
+
+def test_the_profiles_of_today_find_the_published_records(monkeypatch):
+    """The main table's networks, three seeds of each, are among the records: nothing of it would be trained on such a machine again."""
+    records = [Record.from_json(json.loads(run.read_text())) for run in PUBLISHED]
+    known = {(record.config, record.start) for record in records}
+    for seed in FULL.seeds:
+        seeded = [replace(config, schedule=replace(config.schedule, seed=seed)) for config in (FULL.hgn_1x, FULL.hgn_half, FULL.prn)]
+        assert (seeded[0], ()) in known and (seeded[1], ()) in known and (seeded[2], tuple(seeded[:2])) in known
