@@ -111,7 +111,7 @@ def _map_precision(hgn, whole, labels) -> dict:
     """Average precision of the dense maps of a network at 1x, against the truth and against the labels."""
     scores = {"true": evaluation.PixelScores(), "labelled": evaluation.PixelScores()}
     for index in np.flatnonzero(whole.diseased):
-        map_ = System(hgn, None, None).maps((whole, None), index)["hgn_1x"]
+        map_ = System(hgn).maps((whole, None), index)["hgn_1x"]
         for ruler, stack in zip(scores, (whole, labels)):
             truth = (stack.label(index) & MA) > 0
             scores[ruler].add(whole.names[index], map_, truth, field_of_view(whole, index))
