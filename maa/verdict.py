@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from maa.errors import MaaError
 from maa.reproduce import PAPER, PAPER_GAIN, published
 from maa.system import FULL_SYSTEM, ROWS
 
@@ -53,8 +54,17 @@ class Evidence:
 
 
 def evidence() -> Evidence:
-    """The results files of the repository, as `maa.reproduce.published` finds them."""
-    return Evidence(published("idrid-full"), openings())
+    """The results files of the repository, as `maa.reproduce.published` finds them.
+
+    Raises
+    ------
+    MaaError
+        When they are not to be had.
+    """
+    validation = published("idrid-full")
+    if validation is None:
+        raise MaaError("The results files are neither beside the package nor to be had from the network: run this in a clone of the repository.")
+    return Evidence(validation, openings())
 
 
 def openings() -> tuple[Mapping, ...]:

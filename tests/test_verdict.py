@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maa import verdict
+from maa.errors import MaaError
 from maa.reproduce import PAPER, PAPER_GAIN
 from maa.verdict import Evidence, answer, headline, in_words, mark
 
@@ -176,6 +177,12 @@ def test_other_results_of_the_test_half_give_other_pages(swapped, readme, gain, 
     assert table["+ PRN, both: the full system"]["AUC PR"] == 0.8765 and table["+ PRN, both: the full system"]["gain"] == words
     assert table["HGN 1x"]["paper's AUC PR"] == PAPER["hgn_1x"]["average_precision"]
     assert verdict.history(evidence.openings)[0]["gain"] == words and verdict.history(evidence.openings)[0]["photographs"] == 9
+
+
+def test_without_any_results_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAA_RESULTS", str(tmp_path))
+    with pytest.raises(MaaError, match="clone of the repository"):
+        verdict.evidence()
 
 
 def test_without_an_opening_the_pages_say_so(swapped, readme):
