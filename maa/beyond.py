@@ -7,6 +7,7 @@ the unlabelled ground of diseased photographs, haemorrhages included, judges the
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -82,7 +83,7 @@ class Beyond:
     settings: Settings
 
     @classmethod
-    def load(cls, folder) -> Beyond:
+    def load(cls, folder: str | os.PathLike[str]) -> Beyond:
         """Read the paper's system from a folder of weights, and the rest from `FOLDER` in it.
 
         Raises
@@ -100,8 +101,8 @@ class Beyond:
             weights=paper.settings.weights | settings.weights,
             thresholds=paper.settings.thresholds | settings.thresholds,
         )
-        unets = tuple(load_weights(file, "UNet")[0].to(device()) for file in files)
-        return cls(paper, unets, load_weights(own / PRN_FILE, "PRN")[0].to(device()), settings)
+        unets = tuple(load_weights(file, UNet).to(device()) for file in files)
+        return cls(paper, unets, load_weights(own / PRN_FILE, PRN).to(device()), settings)
 
     @property
     def rows(self) -> list[str]:
@@ -269,5 +270,5 @@ def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Pa
     """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
     save_weights(prn.model, folder / PRN_FILE, half=True)
     for member, run in zip(MEMBERS, unets):
-        save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True, scale=0.5)
+        save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True)
     write_settings(settings, folder)

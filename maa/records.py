@@ -6,17 +6,17 @@ fingerprint of the code, the versions of the libraries, the machine and the time
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -29,52 +29,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MAA_CACHE") or Path.home() / ".cache" / "maa" / "runs")
 
 
-def fingerprint(*parts) -> str:
+def fingerprint(*parts: object) -> str:
     """SHA-256 (hexadecimal) of anything that JSON can hold, dataclasses included."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
 @cache
-def code_fingerprint(*modules: str) -> str:
-    """SHA-256 of what modules of the package do: comments, docstrings and layout do not change it.
-
-    Of use to the book, which runs a page again when the code behind it changed, and as a note in a record; never part of a key,
-    since it differs between Pythons and with every wording (see `maa.recipes`).
-
-    Parameters
-    ----------
-    *modules : str
-        Names inside the package, for example ``"hgn"``.
-    """
-    digest = hashlib.sha256()
-    for module in sorted(modules):
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                # A string that stands alone is a docstring or a note on the name above it.
-                node.body = [
-                    line
-                    for line in body
-                    if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-                ]
-        digest.update(f"{module}:{ast.dump(tree)}\n".encode())
+def code_fingerprint() -> str:
+    """SHA-256 of the package's code: a note in a record, and never part of a key (see `maa.recipes`)."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def package_modules() -> tuple[str, ...]:
-    """The names of all modules of the package."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py")))
-
-
-def file_fingerprints(folder) -> dict[str, str]:
+def file_fingerprints(folder: str | os.PathLike[str]) -> dict[str, str]:
     """SHA-256 (hexadecimal) of the weights and settings in a folder and in those in it, by their paths in it."""
     folder = Path(folder)
     files = sorted(file for name in ("*.safetensors", "settings.json") for file in (*folder.glob(name), *folder.glob(f"*/{name}")))
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def environment() -> dict:
+def environment() -> dict[str, object]:
     """The machine, the versions and the time: what a result says of its surroundings."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -88,23 +64,23 @@ def environment() -> dict:
     }
 
 
-def write_json(path, content) -> None:
+def write_json(path: str | os.PathLike[str], content: object) -> None:
     """Write a results file in one step: whole, or not at all."""
     text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
     write_in_one_step(path, lambda file: file.write(text.encode()))
 
 
-def write_array(path, array: np.ndarray) -> None:
+def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write an array (``.npy``) in one step: whole, or not at all."""
     write_in_one_step(path, lambda file: np.save(file, array))
 
 
-def write_arrays(path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
     """Write arrays (compressed ``.npz``) in one step: whole, or not at all."""
     write_in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def write_in_one_step(path, write: Callable) -> None:
+def write_in_one_step(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +93,7 @@ def write_in_one_step(path, write: Callable) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _plain(value):
+def _plain(value: Any) -> object:
     """What JSON cannot hold, as what it can."""
     if dataclasses.is_dataclass(value):
         return dataclasses.asdict(value)

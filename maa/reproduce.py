@@ -28,7 +28,7 @@ from maa.prn import PRN
 from maa.progress import track
 from maa.recipes import recipe
 from maa.records import (
-    cache_folder, code_fingerprint, environment, fingerprint, package_modules, write_array, write_arrays, write_json,
+    cache_folder, code_fingerprint, environment, fingerprint, write_array, write_arrays, write_json,
 )
 from maa.study import Profile, Study, Trained, phantoms
 from maa.system import FILES, FIRST_STAGE, ROWS, SECOND_STAGE, AnySystem, Settings, System, photograph, write_settings
@@ -454,7 +454,7 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         values["froc"]["intervals"] = {point: asdict(interval) for point, interval in froc.items()}
     results = {
         **head(study, validation, profile.seeds[best], started),
-        "code": code_fingerprint(*package_modules()),
+        "code": code_fingerprint(),
         "settings": asdict(settings),
         "refinement_weights": weights[best],
         "refinement_weights_by_seed": weights,
@@ -495,8 +495,7 @@ def _summary(lesions, false) -> dict:
 def _ship(runs: Mapping[str, Trained], settings: Settings, folder: Path) -> None:
     """Write the weights of every row to a folder, in half precision, and the settings beside them."""
     for row, file in FILES.items():
-        scale = {"scale": runs[row].record.config.scale} if row in FIRST_STAGE else {}
-        save_weights(runs[row].model, folder / file, half=True, **scale)
+        save_weights(runs[row].model, folder / file, half=True)
     write_settings(settings, folder)
 
 

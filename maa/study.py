@@ -7,10 +7,12 @@ what one chapter trains another finds, and a study that was interrupted goes on 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 from torch import nn
@@ -18,15 +20,17 @@ from torch import nn
 from maa import idrid
 from maa.errors import MaaError
 from maa.hardware import device, precision
+from maa.hgn import HGN
 from maa.idrid import Dataset
 from maa.idrid import Record as Photograph
 from maa.patches import ImageStack, build_stacks
 from maa.phantom import PhantomConfig, write_dataset
+from maa.prn import PRN
 from maa.progress import bar
 from maa.recipes import recipe
-from maa.records import cache_folder, code_fingerprint, environment, fingerprint, package_modules, write_json
+from maa.records import cache_folder, code_fingerprint, environment, fingerprint, write_json
 from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Schedule, Task, UNetConfig, fit
-from maa.unet import UNetTask
+from maa.unet import UNet, UNetTask
 from maa.weights import load_weights, save_weights
 
 
@@ -87,7 +91,9 @@ PROFILES = {profile.name: profile for profile in (LESSON, QUICK, FULL)}
 
 
 Config = HGNConfig | PRNConfig | UNetConfig
-_CONFIGS = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
+_NETWORKS: dict[str, type[nn.Module]] = {"hgn": HGN, "prn": PRN, "unet": UNet}
+C = TypeVar("C", HGNConfig, PRNConfig, UNetConfig)
+_CONFIGS: dict[str, type[Config]] = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class Record:
     device: str
     precision: str
     code: str = ""
-    environment: dict = field(default_factory=dict)
+    environment: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     history: dict[str, list[float]] = field(default_factory=dict)
 
@@ -139,7 +145,8 @@ class Record:
     @property
     def name(self) -> str:
         """Of the model, for people: ``hgn-0.5x``."""
-        return self.family if isinstance(self.config, PRNConfig) else f"{self.family}-{self.config.scale:g}x"
+        scale = getattr(self.config, "scale", None)
+        return self.family if scale is None else f"{self.family}-{scale:g}x"
 
     @property
     def key(self) -> str:
@@ -147,12 +154,12 @@ class Record:
         parts = ("family", "config", "start", "recipe", "data", "photographs", "device", "precision")
         return fingerprint({part: getattr(self, part) for part in parts})
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, object]:
         """For a file; `from_json` takes it back."""
         return {"family": self.family, "seed": self.seed, **{k: v for k, v in asdict(self).items() if k != "family"}}
 
     @classmethod
-    def from_json(cls, content: dict) -> Record:
+    def from_json(cls, content: dict[str, Any]) -> Record:
         """What `as_json` gave."""
         values = {key: value for key, value in content.items() if key != "seed"}
         values["config"] = _config(_CONFIGS[content["family"]], content["config"])
@@ -161,7 +168,7 @@ class Record:
         return cls(**values)
 
 
-def _config(kind: type, content: dict) -> Config:
+def _config(kind: type[C], content: dict[str, Any]) -> C:
     return kind(**{**content, "schedule": Schedule(**content["schedule"])})
 
 
@@ -188,10 +195,10 @@ class Trained:
         return pd.DataFrame(self.record.history)
 
     @property
-    def metrics(self) -> dict:
+    def metrics(self) -> dict[str, float]:
         """What was measured of the model so far."""
         file = self.path.with_name("metrics.json")
-        return json.loads(file.read_text()) if file.exists() else {}
+        return dict(json.loads(file.read_text())) if file.exists() else {}
 
     def add_metrics(self, **metrics: float) -> None:
         """Keep what was measured of the model, beside its record."""
@@ -214,7 +221,7 @@ class Study:
     Every chapter begins with one.
     """
 
-    def __init__(self, dataset: Dataset, profile: Profile, folder=None):
+    def __init__(self, dataset: Dataset, profile: Profile, folder: str | os.PathLike[str] | None = None):
         self.dataset, self.profile = dataset, profile
         self.folder = Path(folder) if folder else cache_folder()
 
@@ -254,7 +261,7 @@ class Study:
         key = fingerprint(self.dataset.fingerprint, [r.name for r in records], recipe("photographs"))
         return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
 
-    def hgn(self, scale: float, seed: int = 0, **changes) -> Trained:
+    def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained:
         """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
 
         Parameters
@@ -269,7 +276,7 @@ class Study:
         record = self._record("hgn", config)
         return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
 
-    def prn(self, seed: int = 0, **changes) -> Trained:
+    def prn(self, seed: int = 0, **changes: Any) -> Trained:
         """A refinement network.  Explained in ch:refinement.
 
         Parameters
@@ -284,7 +291,7 @@ class Study:
         record = self._record("prn", config, tuple(hgn.record.config for hgn in hgns))
         return self._trained(record, lambda: PRNTask(self.train, config, [hgn.model for hgn in hgns]))
 
-    def unet(self, seed: int = 0, **changes) -> Trained:
+    def unet(self, seed: int = 0, **changes: Any) -> Trained:
         """The one-stage competitor.  Explained in sec:beyond."""
         config = _seeded(replace(self.profile.unet, **changes), seed)
         level = 0 if config.scale == 1.0 else 1
@@ -306,21 +313,20 @@ class Study:
         # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
         if not (run.exists() and weights.exists()):
             model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
-            scale = {} if isinstance(record.config, PRNConfig) else {"scale": record.config.scale}
-            save_weights(model, weights, **scale)
+            save_weights(model, weights)
             record = replace(
                 record,
-                code=code_fingerprint(*package_modules()),
+                code=code_fingerprint(),
                 environment=environment(),
                 seconds=float(history["seconds"].iloc[-1]),
                 history=history.to_dict(orient="list"),
             )
             write_json(run, record.as_json())
         record = Record.from_json(json.loads(run.read_text()))
-        return Trained(load_weights(weights)[0].to(device()), record, weights)
+        return Trained(load_weights(weights, _NETWORKS[record.family]).to(device()), record, weights)
 
 
-def _seeded(config: Config, seed: int) -> Config:
+def _seeded(config: C, seed: int) -> C:
     return replace(config, schedule=replace(config.schedule, seed=seed))
 
 

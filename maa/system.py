@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -121,7 +122,7 @@ class System:
     settings: Settings = Settings()
 
     @classmethod
-    def load(cls, folder) -> System:
+    def load(cls, folder: str | os.PathLike[str]) -> System:
         """Read the networks and settings of a folder of weights, onto what this machine computes best with; what is absent is left out.
 
         Raises
@@ -130,18 +131,15 @@ class System:
             When the folder holds no hypothesis generation network, or a file of it is damaged.
         """
         folder = Path(folder)
-        networks = {
-            name: load_weights(folder / file, "PRN" if name in SECOND_STAGE else "HGN")[0].to(device())
-            for name, file in FILES.items()
-            if (folder / file).exists()
-        }
-        hgns = [networks.pop(name, None) for name in ("hgn_1x", "hgn_half")]
-        if hgns == [None, None]:
+        there = {name: folder / file for name, file in FILES.items() if (folder / file).exists()}
+        hgns = {name: load_weights(there.pop(name), HGN).to(device()) for name in ("hgn_1x", "hgn_half") if name in there}
+        if not hgns:
             raise MaaError(
                 f"{folder} holds no {FILES['hgn_1x']} and no {FILES['hgn_half']}: "
                 "train them with `maa train hgn-1x` and `maa train hgn-0.5x`, or name another folder."
             )
-        return cls(*hgns, networks, read_settings(folder))
+        prns = {name: load_weights(file, PRN).to(device()) for name, file in there.items()}
+        return cls(**hgns, prns=prns, settings=read_settings(folder))
 
     @property
     def rows(self) -> list[str]:
@@ -217,7 +215,7 @@ class System:
         return hypotheses(fused, self.settings.hypothesis)
 
 
-def read_settings(folder) -> Settings:
+def read_settings(folder: str | os.PathLike[str]) -> Settings:
     """The settings beside the weights of a folder; the defaults where there are none.
 
     Raises
@@ -234,7 +232,7 @@ def read_settings(folder) -> Settings:
         raise MaaError(f"{path} is damaged: write it anew with `maa evaluate --split validation`.") from None
 
 
-def write_settings(settings: Settings, folder) -> None:
+def write_settings(settings: Settings, folder: str | os.PathLike[str]) -> None:
     """Write settings beside the weights of a folder."""
     write_json(Path(folder) / SETTINGS, asdict(settings))
 

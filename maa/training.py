@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from maa.hardware import device, keep_memory, mixed_precision
+from maa.hardware import device, in_channels_last, keep_memory, mixed_precision
 from maa.hgn import DEPTH, HGN
 from maa.inference import score_patches
 from maa.losses import joint_loss
@@ -180,20 +180,22 @@ class Task(Protocol):
     def build(self) -> nn.Module:
         """A model with fresh weights, drawn from torch's global generator."""
 
-    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict]:
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch drawn with `rng`, and metrics worth plotting."""
 
-    def report(self, model: nn.Module) -> dict:
+    def report(self, model: nn.Module) -> dict[str, float]:
         """Validation metrics; called `Schedule.reports` times, with the model in evaluation mode."""
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Tensor]:
         """What the task itself must remember to resume."""
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Take a state back."""
 
 
-def fit(task: Task, schedule: Schedule, folder=None, description: str = "Training") -> tuple[nn.Module, pd.DataFrame]:
+def fit(
+    task: Task, schedule: Schedule, folder: str | os.PathLike[str] | None = None, description: str = "Training"
+) -> tuple[nn.Module, pd.DataFrame]:
     """Train a model.
 
     Parameters
@@ -218,31 +220,33 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
     -----
     Explained in chapter 2.
     """
-    on = device()
+    chosen = device()
     keep_memory()
     torch.manual_seed(schedule.seed)
-    model = task.build().to(on, memory_format=torch.channels_last)
+    model = in_channels_last(task.build().to(chosen))
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
     checkpoint = Path(folder) / "checkpoint.pt" if folder else None
-    first, rows, spent = 0, [], 0.0
+    first, spent = 0, 0.0
+    rows: list[dict[str, float]] = []
     if checkpoint and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=on, weights_only=True)  # tensors and numbers: nothing on disk is ever executed
+        saved = torch.load(checkpoint, map_location=chosen, weights_only=True)  # tensors and numbers: nothing on disk is ever executed
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         task.restore(saved["task"])
         first, rows, spent = saved["step"], saved["rows"], saved["seconds"]
 
     reports = set(np.linspace(0, schedule.steps, schedule.reports + 1).round().astype(int)[1:])
-    metrics, note, start = [], "", time.perf_counter() - spent
+    metrics: list[dict[str, Tensor]] = []
+    note, start = "", time.perf_counter() - spent
     with bar(description, schedule.steps) as advance:
         for step in range(first, schedule.steps):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate_at(step)
             model.train()
-            with mixed_precision(on):
+            with mixed_precision(chosen):
                 loss, values = task.loss(model, step, np.random.default_rng([schedule.seed, step]))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
             optimizer.step()
             metrics.append({"loss": loss.detach(), **values})
             if step + 1 in reports:
@@ -261,7 +265,10 @@ def fit(task: Task, schedule: Schedule, folder=None, description: str = "Trainin
     return model.eval(), pd.DataFrame(rows)
 
 
-def _save(checkpoint, step, model, optimizer, task, rows, seconds):
+def _save(
+    checkpoint: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, rows: list[dict[str, float]],
+    seconds: float,
+) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(".partial")
     torch.save(
@@ -379,24 +386,24 @@ class HGNTask:
         self.added = added_log_odds(self.shares["ma"] / config.schedule.batch)
         self.probe = Probe(validation)
 
-    def build(self):
+    def build(self) -> HGN:
         return HGN(self.config.width, self.config.depth)
 
-    def loss(self, model, step, rng):
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
-        patches = augment(self.stack.gather(where, model.patch_size), rng)
+        patches = torch.from_numpy(augment(self.stack.gather(where, model.patch_size), rng))
         labels = torch.arange(len(where)) < self.shares["ma"]
-        on = next(model.parameters()).device
-        logits = model(torch.from_numpy(patches).to(on)).float() + self.added
-        return F.binary_cross_entropy_with_logits(logits, labels.to(on, torch.float32)), {}
+        device = next(model.parameters()).device
+        logits = model(patches.to(device)).float() + self.added
+        return F.binary_cross_entropy_with_logits(logits, labels.to(device, torch.float32)), {}
 
-    def report(self, model):
+    def report(self, model: nn.Module) -> dict[str, float]:
         return {"validation_ap": self.probe.average_precision(model)}
 
-    def state(self):
+    def state(self) -> dict[str, Tensor]:
         return {}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Tensor]) -> None:
         pass
 
 
@@ -440,14 +447,14 @@ class PRNTask:
         moments = np.linspace(0, config.schedule.steps, config.refreshes + 2)[1:-1].round().astype(int)
         self.refresh_at = set(moments.tolist()) - {0} if config.selective else set()
 
-    def build(self):
+    def build(self) -> PRN:
         c = self.config
         model = PRN(c.width, c.embedding_size, c.depth, c.scales)
         for tower, hgn in zip(model.towers, self.hgns):
             tower.load_state_dict(hgn.trunk.state_dict())
         return model
 
-    def loss(self, model, step, rng):
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         c, pools = self.config, self.pools
         if step in self.refresh_at:
             model.eval()
@@ -457,20 +464,20 @@ class PRNTask:
         where = np.concatenate([*(draw(pools[pool], self.shares[pool], rng) for pool in ("ma", "rim")), healthy])
         patches = augment(gather_scales(self.stacks, where, model.patch_size), rng)
         labels = torch.arange(len(where)) < self.shares["ma"]
-        on = next(model.parameters()).device
-        logits, embedding = model(torch.from_numpy(patches).to(on))
-        generator = torch.Generator(on).manual_seed(int(rng.integers(2**62)))
+        device = next(model.parameters()).device
+        logits, embedding = model(torch.from_numpy(patches).to(device))
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         return joint_loss(
-            logits.float() + self.added, embedding, labels.to(on), c.triplet_weight, c.margin, c.distance, c.mining, generator
+            logits.float() + self.added, embedding, labels.to(device), c.triplet_weight, c.margin, c.distance, c.mining, generator
         )
 
-    def report(self, model):
+    def report(self, model: nn.Module) -> dict[str, float]:
         return {"effective_pool": self.sampler.effective_size / len(self.pools["healthy"])}
 
-    def state(self):
+    def state(self) -> dict[str, Tensor]:
         return {"error": torch.from_numpy(self.sampler.error)}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Tensor]) -> None:
         self.sampler.update(state["error"].cpu().numpy())
 
 
@@ -497,7 +504,7 @@ class Probe:
         rng = np.random.default_rng(0)  # the same probe for every run of a study
         ma = ma_pixels(stack)
         tables, total = [], 0
-        diseased = np.flatnonzero(stack.diseased)
+        diseased = np.flatnonzero(stack.diseased).tolist()
         for index in diseased:
             flat = np.flatnonzero((stack.label(index) & (FOV | MA)) == FOV)
             total += flat.size
@@ -512,9 +519,9 @@ class Probe:
 
     def average_precision(self, model: HGN) -> float:
         """Estimated average precision of a model at the scale of the stack."""
-        on, scores = next(model.parameters()).device, []
-        with torch.inference_mode(), mixed_precision(on):
+        device, scores = next(model.parameters()).device, []
+        with torch.inference_mode(), mixed_precision(device):
             for start in range(0, len(self.where), 1024):
                 patches = self.stack.gather(self.where[start : start + 1024], model.patch_size)
-                scores.append(model(torch.from_numpy(patches).to(on)).float().cpu())
+                scores.append(model(torch.from_numpy(patches).to(device)).float().cpu())
         return float(average_precision_score(self.truth, torch.cat(scores).numpy(), sample_weight=self.weight))

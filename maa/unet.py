@@ -103,12 +103,11 @@ class UNet(nn.Module):
 
 
 def _block(before: int, after: int, norm: bool) -> nn.Sequential:
-    layers = []
+    layers: list[nn.Module] = []
     for channels in (before, after):
-        layers += [nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=not norm)]
-        nn.init.kaiming_normal_(layers[-1].weight, nonlinearity="relu")
-        layers += [nn.BatchNorm2d(after)] if norm else []
-        layers += [nn.ReLU(inplace=True)]
+        convolution = nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=not norm)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        layers += [convolution, *([nn.BatchNorm2d(after)] if norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -139,19 +138,18 @@ class UNetTask:
         quarter = config.schedule.batch // 4
         self.shares = {"ma": 2 * quarter, "other": quarter // 2, "diseased": quarter - quarter // 2, "healthy": quarter}
 
-    def build(self):
+    def build(self) -> UNet:
         return UNet(self.config.width)
 
-    def loss(self, model, step, rng):
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
         side, zoom = self.config.side, self.config.zoom
         where[:, 1:] += rng.integers(-side // 3, side // 3 + 1, size=(len(where), 2))
         where[:, 1:] = np.clip(where[:, 1:], 0, self.train.shapes[where[:, 0]] - 1)
-        on = next(model.parameters()).device
         room = math.ceil(side * zoom * math.sqrt(2))
-        pixels, labels = self.train.gather(where, room), self.train.gather_labels(where, room)
-        crops, labels = turn_and_zoom(pixels, labels, side, zoom, rng)
-        crops, labels = torch.from_numpy(tint(crops, rng)).to(on), torch.from_numpy(labels).to(on)
+        seen, marked = turn_and_zoom(self.train.gather(where, room), self.train.gather_labels(where, room), side, zoom, rng)
+        device = next(model.parameters()).device
+        crops, labels = torch.from_numpy(tint(seen, rng)).to(device), torch.from_numpy(marked).to(device)
         logits = model(to_network(crops)).float()
         inside = ((labels & FOV) > 0).float()
         truth = torch.stack([(labels & bit) > 0 for bit in CLASSES], dim=1).float()
@@ -163,19 +161,19 @@ class UNetTask:
         loss = cross_entropy.sum() * self.config.cross_entropy_weight + dice
         return loss, {"cross_entropy": cross_entropy[0].detach(), "dice": dice.detach()}
 
-    def report(self, model):
+    def report(self, model: nn.Module) -> dict[str, float]:
         scores = PixelScores()
-        for index in np.flatnonzero(self.validation.diseased):
+        for index in np.flatnonzero(self.validation.diseased).tolist():
             label = self.validation.label(index)
             image = self.validation.image(index)[MARGIN:-MARGIN, MARGIN:-MARGIN]
             probability = dense_map(model, image, (label & FOV) > 0, tile=512)
             scores.add(self.validation.names[index], probability, (label & MA) > 0, (label & FOV) > 0)
         return {"validation_ap": average_precision(*scores.pooled())}
 
-    def state(self):
+    def state(self) -> dict[str, Tensor]:
         return {}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Tensor]) -> None:
         pass
 
 
@@ -208,9 +206,8 @@ def turn_and_zoom(
     turn = np.zeros((count, 2, 3), np.float32)
     turn[:, 0, 0], turn[:, 0, 1] = scale * np.cos(angle) * mirror, -scale * np.sin(angle)
     turn[:, 1, 0], turn[:, 1, 1] = scale * np.sin(angle) * mirror, scale * np.cos(angle)
-    grid = F.affine_grid(torch.from_numpy(turn), (count, 1, side, side), align_corners=False)
-    sample = {"grid": grid, "align_corners": False}
+    grid = F.affine_grid(torch.from_numpy(turn), [count, 1, side, side], align_corners=False)
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-    turned = F.grid_sample(planes, mode="bilinear", padding_mode="border", **sample)
-    marked = F.grid_sample(torch.from_numpy(labels)[:, None].float(), mode="nearest", padding_mode="zeros", **sample)
+    turned = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    marked = F.grid_sample(torch.from_numpy(labels)[:, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return turned.add_(0.5).permute(0, 2, 3, 1).to(torch.uint8).numpy(), marked[:, 0].to(torch.uint8).numpy()

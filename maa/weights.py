@@ -7,21 +7,31 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
 from maa.errors import MaaError
+from maa.hardware import in_channels_last
 from maa.hgn import HGN
 from maa.prn import PRN
+from maa.records import write_in_one_step
 from maa.unet import UNet
 
-_ARCHITECTURES = {"HGN": HGN, "PRN": PRN, "UNet": UNet}
+#: What the networks are built with.
+_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+    HGN: ("width", "depth"),
+    PRN: ("width", "embedding_size", "depth", "scales"),
+    UNet: ("width",),
+}
+_LARGEST = 4096  # a width beyond this is no network of ours, and would ask for more memory than there is
+
+Network = TypeVar("Network", HGN, PRN, UNet)
 
 
-def save_weights(model: nn.Module, path, half: bool = False, **about) -> None:
+def save_weights(model: nn.Module, path: str | os.PathLike[str], half: bool = False) -> None:
     """Write a model's weights, with what is needed to build it again.
 
     Parameters
@@ -31,43 +41,32 @@ def save_weights(model: nn.Module, path, half: bool = False, **about) -> None:
         A ``.safetensors`` file; replaced in one step, so a half-written one is never left behind.
     half : bool
         Keep numbers in float16: half the size, for weights that are only run and never trained on.
-    **about
-        Further facts to keep in the file's header (anything JSON can hold), for example ``scale=0.5``.
 
     Notes
     -----
     Weights are kept in the default memory layout, so the file does not depend on the machine.
     """
-    path = Path(path)
     arguments = {name: getattr(model, name) for name in _ARGUMENTS[type(model)]}
-    about = {"architecture": type(model).__name__, "arguments": arguments, **about}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(save(tensors, metadata={"maa": json.dumps(about)}))
-    os.replace(partial, path)
+    header = {"maa": json.dumps({"architecture": type(model).__name__, "arguments": arguments})}
+    write_in_one_step(path, lambda file: file.write(save(tensors, metadata=header)))
 
 
-_ARGUMENTS = {HGN: ("width", "depth"), PRN: ("width", "embedding_size", "depth", "scales"), UNet: ("width",)}
-
-
-def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict]:
+def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> Network:
     """Build the model that a weights file describes, ready for inference.
 
     Parameters
     ----------
     path : path-like
-    architecture : {"HGN", "PRN", "UNet"}, optional
-        What the file has to hold.
+    architecture : type
+        HGN, PRN or UNet: what the file has to hold.
 
     Returns
     -------
-    model : HGN, PRN or UNet
+    HGN, PRN or UNet
         In evaluation mode, channels-last, on the CPU.
-    about : dict
-        Everything `save_weights` was told.
 
     Raises
     ------
@@ -77,24 +76,27 @@ def load_weights(path, architecture: str | None = None) -> tuple[nn.Module, dict
     path = Path(path)
     if not path.exists():
         raise MaaError(f"There are no weights at {path}: train them with `maa train`, or name another folder.")
+    damaged = MaaError(f"{path} is not a weights file of maa, or is damaged: train it anew with `maa train`.")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["maa"])
-        tensors = load(path.read_bytes())
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
-        raise MaaError(f"{path} is not a weights file of maa, or is damaged: train it anew with `maa train`.") from None
-    found = about.get("architecture")
-    if found not in _ARCHITECTURES or found != (architecture or found):
-        wanted = architecture or " or ".join(_ARCHITECTURES)
-        raise MaaError(f"{path} holds the weights of {found}, not of {wanted}: name the file that holds those.")
-    model = _ARCHITECTURES[found](**about["arguments"])
+            header = json.loads((file.metadata() or {})["maa"])
+        found, arguments = header["architecture"], dict(header["arguments"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError):
+        raise damaged from None
+    if found != architecture.__name__:
+        raise MaaError(f"{path} holds the weights of {found}, not of {architecture.__name__}: name the file that holds those.")
+    sizes = [value for value in arguments.values() if not isinstance(value, str)]
+    if arguments.keys() != set(_ARGUMENTS[architecture]) or not all(type(size) is int and 0 < size <= _LARGEST for size in sizes):
+        raise damaged
     try:
-        model.load_state_dict(tensors)
-    except RuntimeError:
+        model = architecture(**arguments)
+        model.load_state_dict(load(path.read_bytes()))
+    except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError, OSError):
         raise MaaError(
             f"{path} holds weights of another version of {found}, which do not fit: train it anew with `maa train`."
         ) from None
-    return model.eval().to(memory_format=torch.channels_last), about
+    in_channels_last(model.eval())
+    return model
 
 
 def network_fingerprint(networks: Iterable[nn.Module]) -> str:

@@ -38,78 +38,8 @@ class Square:
 '''
 
 
-@pytest.fixture
-def code(tmp_path, monkeypatch):
-    """``code(text)``: the fingerprint of a module with that source."""
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
-
-    def of(text, name="module"):
-        (tmp_path / f"{name}.py").write_text(text)
-        code_fingerprint.cache_clear()
-        return code_fingerprint(name)
-
-    yield of
-    code_fingerprint.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "old, new",
-    [
-        ('"""Module."""', '"""Another word\n\non the module."""'),
-        ('"""Module."""\n', ""),
-        ("# Squares have equal sides.", "# All of them do."),
-        ("  # not side + side", ""),
-        ("#: The size.", ""),
-        ('"""A note under a name."""\n', ""),
-        ('    """Area of a square."""\n', ""),
-        ('"""Its area."""', '"""What it covers."""'),
-        ("\n\n\nclass", "\n\n\n\n\nclass"),
-        ("return side * side", "return (side * side)"),
-        ("side: int = SIZE", "side: int=SIZE"),
-    ],
-)
-def test_comments_docstrings_and_layout_leave_the_fingerprint_alone(code, old, new):
-    assert old in SOURCE
-    assert code(SOURCE.replace(old, new)) == code(SOURCE)
-
-
-@pytest.mark.parametrize(
-    "old, new",
-    [
-        ("SIZE = 45", "SIZE = 46"),
-        ("side * side", "side + side"),
-        ("side = 3", "side = 4"),
-        ("int = SIZE", "int = 45"),
-        ("import math", "import cmath"),
-        ("return area(self.side)", "area(self.side)"),
-        ("class Square:", "class Square(object):"),
-        ("def area(self):", "@property\n    def area(self):"),
-        ("SIZE = 45", 'SIZE = "45"'),
-    ],
-)
-def test_code_changes_the_fingerprint(code, old, new):
-    assert old in SOURCE
-    assert code(SOURCE.replace(old, new)) != code(SOURCE)
-
-
-def test_a_docstring_may_be_all_there_is(code):
-    assert code('def f():\n    """Nothing."""\n') == code('def f():\n    """At all."""\n')
-
-
-def test_the_fingerprint_of_modules_depends_on_which_and_not_on_their_order():
-    assert code_fingerprint("hgn", "prn") == code_fingerprint("prn", "hgn")
-    assert len({code_fingerprint("hgn", "prn"), code_fingerprint("hgn"), code_fingerprint("prn")}) == 3
-    assert len(code_fingerprint("hgn")) == 64
-
-
-def test_two_modules_may_not_trade_their_code(code, tmp_path):
-    def both(a, b):
-        (tmp_path / "a.py").write_text(a)
-        (tmp_path / "b.py").write_text(b)
-        code_fingerprint.cache_clear()
-        return code_fingerprint("a", "b")
-
-    assert both("x = 1", "y = 2") != both("y = 2", "x = 1")
+def test_the_code_has_one_fingerprint():
+    assert len(code_fingerprint()) == 64 and code_fingerprint() == code_fingerprint.__wrapped__()
 
 
 def test_fingerprint_of_configurations():
