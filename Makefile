@@ -60,7 +60,7 @@ browser:  ## Install what the browser tests need from npm, where a chromium and 
 .PHONY: book
 book: setup  ## Run every chapter and build the book
 	@$(BUILD)
-	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/test_book.py
+	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/book/test_book.py
 	@echo
 	@echo "The book: file://$(CURDIR)/$(HTML)/index.html   (or: make serve)"
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
+from maa.data import MARGIN, gather_scales, stack_photograph
 from maa.hardware import device, mixed_precision
-from maa.hgn import HGN
-from maa.patches import MARGIN, gather_scales, stack_photograph
+from maa.models import HGN
 from maa.training import augment
 
 BATCH, WIDTH, REPEATS = 128, 16, 5

@@ -1,5 +1,7 @@
 """The one exception that a person is meant to read."""
 
+from __future__ import annotations
+
 
 class MaaError(Exception):
     """A problem that the person at the keyboard can mend.

@@ -1,5 +1,7 @@
 """What this machine computes best with."""
 
+from __future__ import annotations
+
 import ctypes
 import sys
 

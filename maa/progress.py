@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
 #: Seconds between two lines in a log.
 EVERY = 30
 
@@ -71,7 +70,9 @@ def _lines(description: str, total: int | None) -> Callable:
         last = now
         left = f", about {duration((now - started) / done * (total - done))} left" if total and done < total else ""
         of = f" of {total:,}" if total else ""
-        print(f"{description}: {done:,}{of}, {duration(now - started)}{left}{note and f', {note}'}", file=sys.stderr, flush=True)
+        print(
+            f"{description}: {done:,}{of}, {duration(now - started)}{left}{note and f', {note}'}", file=sys.stderr, flush=True
+        )
 
     return advance
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from maa.fundus import Fundus
+from maa.data import Fundus
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,7 +82,7 @@ def drawn_records() -> list[Drawn]:
 @pytest.fixture(scope="session")
 def drawn_stacks(drawn_records, tmp_path_factory):
     """The drawn photographs, normalised, at 1x and 0.5x."""
-    from maa.patches import build_stacks
+    from maa.data import build_stacks
 
     return build_stacks(drawn_records, tmp_path_factory.mktemp("drawn") / "stack")
 
@@ -125,6 +125,6 @@ def float32(monkeypatch):
     """Whole precision on every machine, for tests that compare numbers computed in two ways."""
     import contextlib
 
-    monkeypatch.setattr("maa.training.device", lambda: torch.device("cpu"))
-    for module in ("maa.inference", "maa.training"):
+    monkeypatch.setattr("maa.training.loop.device", lambda: torch.device("cpu"))
+    for module in ("maa.inference.maps", "maa.inference.candidates", "maa.training.loop", "maa.training.probe"):
         monkeypatch.setattr(f"{module}.mixed_precision", lambda on: contextlib.nullcontext())

@@ -1,0 +1,6 @@
+"""``python -m maa``: the command line."""
+
+from maa.cli import main
+
+if __name__ == "__main__":
+    main()

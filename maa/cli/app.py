@@ -1,0 +1,181 @@
+"""The command line: one command for each thing that a reader does with the package.
+
+Commands import what they need when they run, so that ``maa --help`` answers at once.  To add one,
+write a function under ``@app.command()``: its docstring is its help, and a `MaaError` that it raises
+becomes one red sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maa.errors import MaaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # an unexpected error keeps Python's own traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="The folder of IDRiD, or of phantoms.  Without it: $MAA_IDRID, then the cache folder."
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
+WeightsOption = Annotated[
+    Path, typer.Option("--weights", metavar="DIR", help="The folder of weights, as maa train or maa reproduce writes it.")
+]
+
+
+class ProfileName(str, Enum):
+    """The budgets of `maa.replication.profiles.PROFILES`, which is not imported before it is needed."""
+
+    quick = "quick"
+    lesson = "lesson"
+    full = "full"
+
+
+class Track(str, Enum):
+    """The systems of `maa.segmentation.TRACKS`."""
+
+    paper = "paper"
+    beyond = "beyond"
+
+
+ProfileOption = Annotated[
+    ProfileName,
+    typer.Option(help="The budget.  quick: for IDRiD on a laptop.  lesson: that of the chapters, in a minute or two."),
+]
+
+
+def main() -> None:
+    """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
+    # Pillow warns of damaged files before it fails; the sentence below says it better.
+    warnings.filterwarnings("ignore", module="PIL")
+    if not sys.stderr.isatty():  # in a log, or on a cluster, one wants to know that it goes on
+        os.environ.setdefault("MAA_PROGRESS", "lines")
+    try:
+        app()
+    except MaaError as error:
+        complain(error)
+        sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("maa", version("maa"))
+        raise typer.Exit()
+
+
+@app.callback()
+def overview(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find microaneurysms, the first sign of diabetic retinopathy, in fundus photographs.
+
+    A replication of Sarhan et al., *Multi-scale Microaneurysms Segmentation Using Embedding Triplet
+    Loss* (MICCAI 2019).  The book beside it explains every step.
+
+    **To begin**
+
+    - `maa data` says whether IDRiD is here, and how to get it
+    - `maa phantom --out phantoms` makes synthetic photographs with exact truth instead
+
+    **To replicate the paper**, in one command or step by step
+
+    - `maa reproduce --data phantoms --profile lesson --out replication` fills every row of its table
+    - `maa train hgn-1x --data phantoms --profile lesson --out weights`, then the same with `hgn-0.5x` and `prn`
+    - `maa evaluate --data phantoms --split validation --weights weights --out validation.json`
+
+    - `maa transfer --data IDRID --out transfer` measures how real the phantoms are
+
+    **To use it** on photographs of your own
+
+    - `maa segment photographs --weights weights --out found`
+
+    For research and teaching: no result of it is a diagnosis.
+
+    **Exit status**
+
+    - 0: done
+    - 1: `maa data` found no data
+    - 2: bad input; one sentence says which file and what to do
+
+    Progress shows as a bar in a terminal, elsewhere as a line every half minute; `MAA_PROGRESS=0` silences it.
+    """
+
+
+def complain(error) -> None:
+    """Print one problem as one red line on stderr."""
+    Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+
+
+def say(what) -> None:
+    """Print a table, or one line that is never broken nor coloured."""
+    out = Console()
+    if isinstance(what, str):
+        out.print(Text(what), soft_wrap=True, highlight=False)
+    else:
+        out.print(what)
+
+
+def find_dataset(data: Path | None):
+    """The data set that `find` finds, or one sentence on how to get one."""
+    from maa.data import idrid, locate
+
+    root = locate.find(data)
+    if root is None:
+        raise MaaError(
+            "No data were found: name their folder with --data (maa data explains how to get IDRiD, maa phantom makes some)."
+        )
+    return idrid.open_dataset(root)
+
+
+def writable_folder(folder: Path) -> None:
+    """Complain before the work, not after it, of a folder that cannot be made or written to."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise MaaError(f"{folder} cannot be made, because {there} is a file: name another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise MaaError(f"{there} may not be written to by this user: name another folder.")
+
+
+def rows_table(results: dict, title: str) -> Table:
+    """The rows of a results file as a table, with the paper's values beside them."""
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.caption = "95 % intervals over photographs.  Gain: relative, over HGN 1x.  Paper: AUC PR on IDRiD's test photographs."
+    table.add_column("row")  # the one that wraps in a narrow terminal: no number may be cut
+    for heading in ("AUC PR", "interval", "F1", "precision", "recall", "gain", "paper"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in results["rows"].values():
+        precision = row["average_precision"]
+        gain = row.get("gain")
+        table.add_row(
+            row["name"],
+            f"{precision['value']:.4f}",
+            f"{precision['low']:.3f}-{precision['high']:.3f}",
+            *(f"{row[key]:.3f}" for key in ("f1", "precision", "recall")),
+            f"{gain['relative_gain']['value']:+.1%}" if gain else "",
+            f"{row['paper']['average_precision']:.4f}" if row["paper"] else "",
+        )
+    return table

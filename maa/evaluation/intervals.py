@@ -1,0 +1,280 @@
+"""Intervals: how far a measure, or the difference of two, would move with other photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maa.errors import MaaError
+from maa.evaluation.curves import positive_total, rates_of
+from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS
+from maa.evaluation.pixels import PixelScores, first_level
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its interval: of a percentile bootstrap, where nothing else is said.
+
+    Attributes
+    ----------
+    value : float
+        Of the images as they are.
+    low, high : float
+    confidence : float
+        In (0, 1): of a bootstrap, the share of the samples between `low` and `high`.
+
+    Notes
+    -----
+    `dataclasses.asdict` gives its JSON form.  Explained in ch:gain.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired bootstrap of two systems on the same images.
+
+    Attributes
+    ----------
+    system, baseline : Interval
+        Average precision of each (mean over its runs).
+    difference : Interval
+        system - baseline.
+    relative_gain : Interval
+        system / baseline - 1; the paper's headline is 0.3029.
+    share_not_better : float
+        Share of the bootstrap samples in which the system does not beat the baseline.
+
+    Notes
+    -----
+    `dataclasses.asdict` gives its JSON form.  Explained in ch:gain.
+    """
+
+    system: Interval
+    baseline: Interval
+    difference: Interval
+    relative_gain: Interval
+    share_not_better: float
+
+
+def bootstrap_average_precision(scores, samples=2000, confidence=0.95, seed=0, healthy=False):
+    """Interval of the pooled average precision, images (and runs, when several are given) drawn with replacement.
+
+    Images are drawn, not pixels: the pixels of one photograph are anything but independent.  With ten images the
+    percentile interval is somewhat too narrow, as the bootstrap is for small samples.
+
+    Parameters
+    ----------
+    scores : PixelScores or sequence of PixelScores
+        Several runs (seeds) of one system on the same images: the value is then the mean over runs, and each
+        sample draws images and runs.
+    samples : int
+    confidence : float
+        In (0, 1).
+    seed : int
+    healthy : bool
+        Whether images of healthy patients take part.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    MaaError
+        When the runs differ in their images, or there is no positive pixel.
+
+    Notes
+    -----
+    Samples without a positive pixel are left out.  Explained in ch:gain.
+    """
+    runs = _same_images(_as_runs(scores))
+    images, drawn_runs = _draws(runs, samples, seed, healthy)
+    values = _resampled(runs, images, drawn_runs, healthy)
+    return _interval(values, confidence)
+
+
+def paired_bootstrap(system, baseline, samples=2000, confidence=0.95, seed=0, healthy=False):
+    """Difference and relative gain in average precision of two systems, on the same drawn images.  Explained in ch:gain.
+
+    Parameters
+    ----------
+    system, baseline : PixelScores or sequence of PixelScores
+        The same images in the same order, equally many runs each.  Run i of the system is paired with run i
+        of the baseline (the same seed, say), and each sample draws images and pairs of runs.
+    samples, confidence, seed, healthy
+        As `bootstrap_average_precision`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    MaaError
+        When images, their truth or the number of runs differ, or there is no positive pixel.
+    """
+    system, baseline = _as_runs(system), _as_runs(baseline)
+    if len(system) != len(baseline):
+        raise MaaError(f"The system has {len(system)} runs and the baseline {len(baseline)}; compare equally many.")
+    _same_images([*system, *baseline])
+    images, drawn_runs = _draws(system, samples, seed, healthy)
+    ours = _resampled(system, images, drawn_runs, healthy)
+    theirs = _resampled(baseline, images, drawn_runs, healthy)
+    difference = ours - theirs
+    return Comparison(
+        *(_interval(v, confidence) for v in (ours, theirs, difference, ours / theirs - 1)),
+        share_not_better=float(np.mean(difference[1:][~np.isnan(difference[1:])] <= 0)),
+    )
+
+
+def bootstrap_operating_point(scores, threshold, samples=2000, confidence=0.95, seed=0, healthy=False):
+    """Intervals of precision, recall and F1 at a frozen threshold, images drawn with replacement.  Explained in ch:gain.
+
+    Parameters
+    ----------
+    scores : PixelScores
+    threshold : float
+        As in `operating_point`.
+    samples, confidence, seed, healthy
+        As `bootstrap_average_precision`.
+
+    Returns
+    -------
+    dict of str to Interval
+        "f1", "precision", "recall".
+
+    Raises
+    ------
+    MaaError
+        When there is no positive pixel.
+    """
+    images, _ = _draws([scores], samples, seed, healthy)
+    positives, negatives = scores.per_image(healthy)
+    positive_total(positives)
+    level = first_level(threshold)
+    true, false, total = (
+        images @ counts for counts in (positives[:, level:].sum(1), negatives[:, level:].sum(1), positives.sum(1))
+    )
+    rates = rates_of(true, false, total)
+    return {name: _interval(np.where(total > 0, rate, np.nan), confidence) for name, rate in rates.items()}
+
+
+def bootstrap_froc(lesion_scores, samples=2000, confidence=0.95, seed=0):
+    """Intervals of the FROC score and of the sensitivities behind it, images drawn with replacement.
+
+    Parameters
+    ----------
+    lesion_scores : LesionScores
+    samples, confidence, seed
+        As `bootstrap_average_precision`.
+
+    Returns
+    -------
+    dict of str to Interval
+        By the names of `Froc.summary`: "1/8", "1/4", "1/2", "1", "2", "4" and "8" are sensitivities at so many
+        false positives per image, in [0, 1]; "score" is their mean.
+
+    Raises
+    ------
+    MaaError
+        When there is no image or no lesion.
+
+    Notes
+    -----
+    In every sample the thresholds are found anew, so the intervals hold their spread too.  Samples without a
+    lesion are left out.  Explained in ch:gain.
+    """
+    froc = lesion_scores.froc()
+    n = len(lesion_scores.names)
+    images = _drawn_images(np.random.default_rng(seed), n, samples)
+    candidates = lesion_scores._candidates
+    found = np.stack([_at_least(part["score"], froc.thresholds) for part in lesion_scores._lesions])
+    false = np.stack([_at_least(part["score"][~part["hit"]], froc.thresholds) for part in candidates])
+    lesions = images @ np.array([len(part["score"]) for part in lesion_scores._lesions], float)
+    sensitivity = np.empty((samples + 1, len(FROC_POINTS)))
+    for row, weights in enumerate(images):
+        within = np.searchsorted(weights @ false, np.array(FROC_POINTS) * n, side="right")
+        sensitivity[row] = np.append(0.0, weights @ found)[within]
+    sensitivity = np.where(lesions > 0, sensitivity.T / np.maximum(lesions, 1), np.nan)
+    values = dict(zip(FROC_NAMES, sensitivity)) | {"score": sensitivity.mean(0)}
+    return {name: _interval(value, confidence) for name, value in values.items()}
+
+
+def _at_least(scores, thresholds):
+    """How many of the scores reach each threshold, as float."""
+    return (len(scores) - np.searchsorted(np.sort(scores), thresholds)).astype(float)
+
+
+def _as_runs(scores):
+    return [scores] if isinstance(scores, PixelScores) else list(scores)
+
+
+def _same_images(runs):
+    if not runs:
+        raise MaaError("There is no run to evaluate; give at least one.")
+    first = runs[0]
+    for other in runs[1:]:
+        if other.names != first.names or other.diseased != first.diseased:
+            raise MaaError("The runs were evaluated on different images; evaluate all of them on one list of images.")
+        if any(
+            (a[:, 1].sum(-1) != b[:, 1].sum(-1)).any() or a[0].sum() != b[0].sum() for a, b in zip(first._counts, other._counts)
+        ):
+            raise MaaError("The runs were evaluated against different truth or field-of-view masks; evaluate them anew.")
+    return runs
+
+
+def _draws(runs, samples, seed, healthy):
+    """How often each image is drawn, (samples + 1, n), and which runs, (samples + 1, S); row 0 is the data as is."""
+    n, s = sum(healthy or d for d in runs[0].diseased), len(runs)
+    if n == 0:
+        raise MaaError("There is no image to evaluate; add at least one diseased image before asking for a measure.")
+    generator = np.random.default_rng(seed)
+    images = _drawn_images(generator, n, samples)
+    drawn_runs = generator.integers(s, size=(samples, s))
+    return images, np.vstack([np.arange(s)[None], drawn_runs])
+
+
+def _drawn_images(generator, n, samples):
+    """How often each of n images is drawn, (samples + 1, n) float; row 0 is the data as is."""
+    return np.vstack([np.ones((1, n)), generator.multinomial(n, np.full(n, 1 / n), size=samples)])
+
+
+def _resampled(runs, images, drawn_runs, healthy):
+    by_run = np.stack([_weighted_average_precision(*run.per_image(healthy), images) for run in runs], 1)
+    return np.take_along_axis(by_run, drawn_runs, 1).mean(1)
+
+
+def _weighted_average_precision(positives, negatives, weights, at_once=50):
+    """Average precision of the pooled images, image i counted weights[r, i] times; (R,), NaN without positives.
+
+    Only levels that hold a lesion pixel add to the sum, so only these are kept: often a tenth of all.
+    """
+    positive_total(positives)
+    levels = positives.any(0)[::-1]
+    here = positives[:, ::-1][:, levels].astype(float)
+    true = positives[:, ::-1].cumsum(1)[:, levels].astype(float)
+    predicted = true + negatives[:, ::-1].cumsum(1)[:, levels]
+    total = positives.sum(1).astype(float)
+    values = np.empty(len(weights))
+    for start in range(0, len(weights), at_once):
+        w = weights[start : start + at_once]
+        terms = w @ true
+        terms /= np.maximum(w @ predicted, 1)
+        terms *= w @ here
+        drawn = w @ total
+        values[start : start + at_once] = np.where(drawn > 0, terms.sum(1) / np.maximum(drawn, 1), np.nan)
+    return values
+
+
+def _interval(values, confidence):
+    if not 0 < confidence < 1:
+        raise MaaError(f"The confidence is {confidence}; it must lie between 0 and 1.")
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(values[1:], [tail, 1 - tail])
+    return Interval(float(values[0]), float(low), float(high), confidence)

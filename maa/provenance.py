@@ -1,0 +1,108 @@
+"""Provenance: what a number was made from, so that it can be made again.
+
+Every trained model and every result carries its configuration, its seed, the fingerprint of its data, the
+fingerprint of the code, the versions of the libraries, the machine and the time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "umap-learn")
+
+
+def cache_folder() -> Path:
+    """Where trained models and normalised photographs are kept: ``$MAA_CACHE``, else ``~/.cache/maa/runs``."""
+    return Path(os.environ.get("MAA_CACHE") or Path.home() / ".cache" / "maa" / "runs")
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 (hexadecimal) of anything that JSON can hold, dataclasses included."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+@cache
+def code_fingerprint() -> str:
+    """SHA-256 of the package's code: a note in a record, and never part of a key (see `maa.replication.recipes`)."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def file_fingerprints(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """SHA-256 (hexadecimal) of the weights and settings in a folder and in those in it, by their paths in it."""
+    folder = Path(folder)
+    files = sorted(
+        file for name in ("*.safetensors", "settings.json") for file in (*folder.glob(name), *folder.glob(f"*/{name}"))
+    )
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def environment() -> dict[str, object]:
+    """The machine, the versions and the time: what a result says of its surroundings."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "maa": version("maa"),
+        "python": platform.python_version(),
+        **{library: version(library) for library in _LIBRARIES},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def write_json(path: str | os.PathLike[str], content: object) -> None:
+    """Write a results file in one step: whole, or not at all."""
+    text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
+    write_in_one_step(path, lambda file: file.write(text.encode()))
+
+
+def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write an array (``.npy``) in one step: whole, or not at all."""
+    write_in_one_step(path, lambda file: np.save(file, array))
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
+    """Write arrays (compressed ``.npz``) in one step: whole, or not at all."""
+    write_in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def write_in_one_step(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> object:
+    """What JSON cannot hold, as what it can."""
+    if dataclasses.is_dataclass(value):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return value.name
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,133 @@
+"""Beyond the paper: what one-stage U-Nets of today give, and what the paper's second stage adds to them.
+
+The U-Nets learn a label for every pixel, from diseased photographs and healthy ones, and of all four lesions (see
+`maa.models.unet`).  Their maps are averaged with those of the paper's first stage, and the refinement network, which here saw
+the unlabelled ground of diseased photographs, haemorrhages included, judges the candidates of the average.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from maa import evaluation
+from maa.data.idrid import Dataset
+from maa.inference.beyond import BEYOND_ROWS, FOLDER, LAST, OWN, PRN_FILE, mirrored_map
+from maa.inference.fusion import mean_log_odds
+from maa.inference.system import Settings, write_settings
+from maa.models.weights import save_weights
+from maa.provenance import write_json
+from maa.replication.evaluate import best_weight
+from maa.replication.profiles import Profile
+from maa.replication.records import Trained
+from maa.replication.reproduce import REFINEMENTS
+from maa.replication.scores import REFINEMENT_WEIGHTS
+from maa.replication.study import Study
+from maa.replication.validation import Validation, head, measures
+
+#: Seeds of the U-Nets that are averaged.
+MEMBERS = (0, 1)
+
+
+def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
+    """Train the U-Nets and measure them, alone and with everything that the paper's track has.  Explained in ch:real.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    profile : Profile
+    out : path-like
+        As in `maa.replication.reproduce.reproduce`, whose runs are taken from there; writes ``beyond.json``, and the weights of
+        `Beyond` into ``weights/beyond/``.
+    seed : int
+        Of everything but the U-Nets, whose seeds are `MEMBERS`.
+
+    Returns
+    -------
+    dict
+        For each row average precision, operating point and gains over the paper's track, with intervals over images.
+    """
+    started = time.perf_counter()
+    study = Study(dataset, profile, Path(out) / "runs")
+    plain = REFINEMENTS["prn_cross_entropy"]
+    runs = {"all_prn": study.prn(seed, **plain), LAST: study.prn(seed, **plain, source="unlabelled")}
+    unets = [study.unet(member) for member in MEMBERS]
+    long = _long(study, seed)
+    validation = Validation(study, seed)
+
+    def once(run, index):
+        return validation.kept(run, "once", index, lambda: mirrored_map(run.model, validation.stacks, index, ways=1))
+
+    def mirrored(run, index):
+        return validation.kept(run, "mirrored", index, lambda: mirrored_map(run.model, validation.stacks, index))
+
+    def every_map(index):
+        first = validation.maps(index)
+        yield from first.items()
+        for row, run in long.items():
+            yield row, validation.alone(run, index)
+        yield "unet", once(unets[0], index)
+        each = [mirrored(run, index) for run in unets]
+        together = mean_log_odds(each)
+        everything = mean_log_odds([together, first["fused"]])
+        yield from {"unet_mirrored": each[0], "unets": together, "all": everything}.items()
+        prns = {row: run.model for row, run in runs.items()}
+        yield from validation.second_stage(index, everything, prns, Settings().hypothesis)
+
+    scores = validation.score(every_map, "Scoring the track beyond the paper")
+    refined = {key: value for key, value in scores.items() if isinstance(key, tuple)}
+    weights = {row: best_weight(refined, row) for row in ("control", *runs)}
+    for row, name in (("control", "all_control"), *zip(runs, runs)):
+        scores[name] = refined[row, weights[row]]
+    rows, thresholds = {}, {}
+    for row, name in BEYOND_ROWS.items():
+        pooled = scores[row].pooled()
+        thresholds[row] = evaluation.best_f1_threshold(*pooled)
+        rows[row] = {
+            "name": name,
+            "average_precision": asdict(evaluation.bootstrap_average_precision(scores[row], samples=1000)),
+            **evaluation.operating_point(*pooled, thresholds[row]),
+            "by_image": evaluation.average_precision_by_image(scores[row]),
+            "gains": {
+                other: asdict(evaluation.paired_bootstrap(scores[row], scores[other], samples=1000))
+                for other in ("hgn_1x", "hgn_half", "fused", "unet")
+                if other != row
+            },
+        }
+    for row, run in {"unet": unets[0], **long}.items():
+        run.add_metrics(**measures(scores[row]))
+    settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
+    _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
+    trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
+    results = {
+        **head(study, validation, seed, started),
+        "settings": asdict(settings),
+        "weights_tried": list(REFINEMENT_WEIGHTS),
+        "rows": rows,
+        "runs": {name: run.record.as_json() for name, run in trained.items()},
+    }
+    write_json(Path(out) / "beyond.json", results)
+    return results
+
+
+def _long(study: Study, seed: int) -> dict[str, Trained]:
+    """Each HGN trained on as many patches as all three networks of the paper's system together."""
+    profile = study.profile
+    # A patch of the refinement network is one at each of two scales.
+    schedules = [config.schedule for config in (profile.hgn_1x, profile.hgn_half, profile.prn, profile.prn)]
+    patches = sum(schedule.steps * schedule.batch for schedule in schedules)
+    long = {}
+    for row, scale, config in (("hgn_1x_long", 1.0, profile.hgn_1x), ("hgn_half_long", 0.5, profile.hgn_half)):
+        schedule = replace(config.schedule, steps=round(patches / config.schedule.batch))
+        long[row] = study.hgn(scale, seed, schedule=schedule)
+    return long
+
+
+def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Path) -> None:
+    """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
+    save_weights(prn.model, folder / PRN_FILE, half=True)
+    for member, run in zip(MEMBERS, unets):
+        save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True)
+    write_settings(settings, folder)

@@ -1,0 +1,131 @@
+"""Records: what a trained model was made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from torch import nn
+
+from maa.models.hgn import HGN
+from maa.models.prn import PRN
+from maa.models.unet import UNet
+from maa.provenance import fingerprint, write_json
+from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig
+
+Config = HGNConfig | PRNConfig | UNetConfig
+NETWORKS: dict[str, type[nn.Module]] = {"hgn": HGN, "prn": PRN, "unet": UNet}
+C = TypeVar("C", HGNConfig, PRNConfig, UNetConfig)
+_CONFIGS: dict[str, type[Config]] = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a trained model was made from: written once, with the weights, and never changed.
+
+    Attributes
+    ----------
+    family : {"hgn", "prn", "unet"}
+    config : HGNConfig, PRNConfig or UNetConfig
+    start : tuple of HGNConfig
+        Of the networks whose trunks the towers of a refinement network started as.
+    recipe : dict of str to int
+        Versions of what was done (see `maa.replication.recipes`).
+    data : str
+        Fingerprint of the data set.
+    photographs : tuple of str
+        That it was trained on.
+    device, precision : str
+        What it was computed on and in (see `maa.hardware`).
+    code : str
+        Fingerprint of the package's code at the time: a note, no part of the key.
+    environment : dict
+        Versions, machine and time.
+    seconds : float
+        Of training.
+    history : dict of str to list of float
+        One entry a report (see `maa.training.fit`).
+    """
+
+    family: str
+    config: Config
+    start: tuple[HGNConfig, ...]
+    recipe: dict[str, int]
+    data: str
+    photographs: tuple[str, ...]
+    device: str
+    precision: str
+    code: str = ""
+    environment: dict[str, object] = field(default_factory=dict)
+    seconds: float = 0.0
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """Of the weights and of every draw."""
+        return self.config.schedule.seed
+
+    @property
+    def name(self) -> str:
+        """Of the model, for people: ``hgn-0.5x``."""
+        scale = getattr(self.config, "scale", None)
+        return self.family if scale is None else f"{self.family}-{scale:g}x"
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that decides what the model becomes."""
+        parts = ("family", "config", "start", "recipe", "data", "photographs", "device", "precision")
+        return fingerprint({part: getattr(self, part) for part in parts})
+
+    def as_json(self) -> dict[str, object]:
+        """For a file; `from_json` takes it back."""
+        return {"family": self.family, "seed": self.seed, **{k: v for k, v in asdict(self).items() if k != "family"}}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Record:
+        """What `as_json` gave."""
+        values = {key: value for key, value in content.items() if key != "seed"}
+        values["config"] = _config(_CONFIGS[content["family"]], content["config"])
+        values["start"] = tuple(_config(HGNConfig, start) for start in content["start"])
+        values["photographs"] = tuple(content["photographs"])
+        return cls(**values)
+
+
+def _config(kind: type[C], content: dict[str, Any]) -> C:
+    return kind(**{**content, "schedule": Schedule(**content["schedule"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model.
+
+    Attributes
+    ----------
+    model : HGN, PRN or UNet
+        In evaluation mode.
+    record : Record
+    path : Path
+        Its weights file; ``run.json`` beside it holds the record, ``metrics.json`` what was measured of the model.
+    """
+
+    model: nn.Module
+    record: Record
+    path: Path
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a report (see `maa.training.fit`)."""
+        return pd.DataFrame(self.record.history)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What was measured of the model so far."""
+        file = self.path.with_name("metrics.json")
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
+    def add_metrics(self, **metrics: float) -> None:
+        """Keep what was measured of the model, beside its record."""
+        write_json(self.path.with_name("metrics.json"), self.metrics | metrics)

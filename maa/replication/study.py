@@ -1,0 +1,190 @@
+"""A study: one data set, one budget, and every model that was trained on it.
+
+Models and normalised photographs are kept in a folder, keyed by configuration, data and recipe (`maa.replication.recipes`), so that
+what one chapter trains another finds, and a study that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from maa.data import idrid, locate
+from maa.data.idrid import Dataset
+from maa.data.idrid import Record as Photograph
+from maa.data.stacks import ImageStack, build_stacks
+from maa.errors import MaaError
+from maa.hardware import device, precision
+from maa.models.weights import load_weights, save_weights
+from maa.phantom.config import PhantomConfig
+from maa.phantom.dataset import write_dataset
+from maa.progress import bar
+from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.replication.profiles import LESSON, PHANTOMS, Profile
+from maa.replication.recipes import recipe
+from maa.replication.records import NETWORKS, C, Config, Record, Trained
+from maa.training.config import HGNConfig
+from maa.training.loop import Task, fit
+from maa.training.tasks import HGNTask, PRNTask, UNetTask
+
+
+class Study:
+    """Trains each model of a profile on a data set once, and remembers it.
+
+    Parameters
+    ----------
+    dataset : maa.data.Dataset
+    profile : Profile
+    folder : path-like, optional
+        Where the models are kept; `maa.provenance.cache_folder`, where the normalised photographs always
+        go, by default.
+
+    Notes
+    -----
+    Every chapter begins with one.
+    """
+
+    def __init__(self, dataset: Dataset, profile: Profile, folder: str | os.PathLike[str] | None = None):
+        self.dataset, self.profile = dataset, profile
+        self.folder = Path(folder) if folder else cache_folder()
+
+    def records(self, split: str) -> list[Photograph]:
+        """The photographs of a split that the profile allows, diseased before healthy."""
+        limit = self.profile.images
+        if limit and split != "train":
+            limit = max(1, limit // 3)
+        return [record for diseased in (True, False) for record in self.dataset.select(split, diseased)[:limit]]
+
+    @cached_property
+    def train(self) -> tuple[ImageStack, ImageStack]:
+        """Training photographs, normalised, at 1x and 0.5x.
+
+        Raises
+        ------
+        MaaError
+            When none of them has an annotated microaneurysm: there would be nothing to learn from.
+        """
+        if not any("MA" in record.mask_paths for record in self.records("train")):
+            raise MaaError(
+                f"{self.dataset.root} holds no training photograph with a microaneurysm mask: "
+                "at least two diseased photographs are needed, one to train on and one to validate with."
+            )
+        return self.stacks("train")
+
+    @cached_property
+    def validation(self) -> tuple[ImageStack, ImageStack]:
+        """Validation photographs, normalised, at 1x and 0.5x."""
+        return self.stacks("validation")
+
+    def stacks(self, split: str) -> tuple[ImageStack, ImageStack]:
+        """The photographs of a split, normalised, at 1x and 0.5x."""
+        records = self.records(split)
+        key = fingerprint(self.dataset.fingerprint, [r.name for r in records], recipe("photographs"))
+        return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
+
+    def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained:
+        """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
+
+        Parameters
+        ----------
+        scale : {1.0, 0.5}
+        seed : int
+        **changes
+            What differs from the profile's `HGNConfig`, for example ``source="unlabelled"``.
+        """
+        level = 0 if scale == 1.0 else 1
+        config = _seeded(replace((self.profile.hgn_1x, self.profile.hgn_half)[level], **changes), seed)
+        record = self._record("hgn", config)
+        return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
+
+    def prn(self, seed: int = 0, **changes: Any) -> Trained:
+        """A refinement network.  Explained in ch:refinement.
+
+        Parameters
+        ----------
+        seed : int
+        **changes
+            What differs from the profile's `PRNConfig`, for example ``selective=False``.
+        """
+        config = _seeded(replace(self.profile.prn, **changes), seed)
+        scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[config.scales]
+        hgns = [self.hgn(scale, seed, width=config.width, depth=config.depth) for scale in scales] if config.warm else []
+        record = self._record("prn", config, tuple(hgn.record.config for hgn in hgns))
+        return self._trained(record, lambda: PRNTask(self.train, config, [hgn.model for hgn in hgns]))
+
+    def unet(self, seed: int = 0, **changes: Any) -> Trained:
+        """The one-stage competitor.  Explained in sec:beyond."""
+        config = _seeded(replace(self.profile.unet, **changes), seed)
+        level = 0 if config.scale == 1.0 else 1
+        record = self._record("unet", config)
+        return self._trained(record, lambda: UNetTask(self.train[level], self.validation[level], config))
+
+    def _record(self, family: str, config: Config, start: tuple[HGNConfig, ...] = ()) -> Record:
+        """The record of a model that is to be trained on this machine, as far as it decides what becomes of it."""
+        chosen = device()
+        families = {"photographs", family} | ({"hgn"} if start else set())
+        photographs = tuple(record.name for record in self.records("train"))
+        return Record(
+            family,
+            config,
+            start,
+            recipe(*sorted(families)),
+            self.dataset.fingerprint,
+            photographs,
+            chosen.type,
+            precision(chosen),
+        )
+
+    def _trained(self, record: Record, task: Callable[[], Task]) -> Trained:
+        folder = self.folder / f"{record.name}-{record.key[:16]}"
+        weights, run = folder / "weights.safetensors", folder / "run.json"
+        # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
+        if not (run.exists() and weights.exists()):
+            model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
+            save_weights(model, weights)
+            record = replace(
+                record,
+                code=code_fingerprint(),
+                environment=environment(),
+                seconds=float(history["seconds"].iloc[-1]),
+                history=history.to_dict(orient="list"),
+            )
+            write_json(run, record.as_json())
+        record = Record.from_json(json.loads(run.read_text()))
+        return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
+
+
+def _seeded(config: C, seed: int) -> C:
+    return replace(config, schedule=replace(config.schedule, seed=seed))
+
+
+def lesson() -> Study:
+    """The study that the chapters share: on IDRiD where it is found, else on phantoms.
+
+    Returns
+    -------
+    Study
+        With the profile `LESSON`.  The phantoms are drawn the first time and kept in the cache.
+    """
+    root = locate.find()
+    if root is None:
+        root = phantoms(PhantomConfig(), **PHANTOMS)
+    return Study(idrid.open_dataset(root), LESSON)
+
+
+def phantoms(config: PhantomConfig, n_diseased: int, n_healthy: int, n_test: int, seed: int) -> Path:
+    """The folder of a set of phantoms in the cache, drawn if it is not there.
+
+    Parameters are those of `maa.phantom.write_dataset`.
+    """
+    identity = (config, n_diseased, n_healthy, n_test, seed, recipe("phantom"))
+    root = cache_folder() / f"phantoms-{fingerprint(identity)[:16]}"
+    if not root.exists():
+        with bar("Drawing phantoms", n_diseased + n_healthy + n_test) as advance:
+            write_dataset(root, n_diseased, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))
+    return root

@@ -1,0 +1,109 @@
+"""The validation photographs, as one set of first-stage networks sees them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import asdict
+
+import numpy as np
+
+from maa import evaluation
+from maa.data.stacks import FOV, MA
+from maa.hardware import device, precision
+from maa.inference.candidates import hypotheses, refine, score_hypotheses
+from maa.inference.fusion import fuse
+from maa.inference.maps import FULL_SCALE
+from maa.inference.system import System
+from maa.models.prn import PRN
+from maa.progress import track
+from maa.provenance import cache_folder, environment, fingerprint, write_array
+from maa.replication.recipes import recipe
+from maa.replication.records import Trained
+from maa.replication.scores import REFINEMENT_WEIGHTS
+from maa.replication.study import Study
+
+
+class Validation:
+    """The validation photographs of a study, as one set of first-stage networks sees them.
+
+    The dense maps take nearly all the time of a measurement, so they are made once and kept in the cache.
+
+    Parameters
+    ----------
+    study : Study
+    seed : int
+        Of the networks, which are trained if they are not there.
+    """
+
+    def __init__(self, study: Study, seed: int):
+        self.first_stage = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
+        self.stacks, self.data = study.validation, study.dataset.fingerprint
+        self.photographs = np.flatnonzero(self.stacks[0].diseased)
+        self.names = [self.stacks[0].names[index] for index in self.photographs]
+        for index in track(list(self.photographs), "Mapping validation photographs"):
+            for run in self.first_stage.values():
+                self.alone(run, index)
+
+    def kept(self, run: Trained, what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
+        key = fingerprint(self.data, run.record.key, what, recipe("maps"), str(device()), precision(device()))
+        path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
+        if not path.exists():
+            write_array(path, make())
+        return np.load(path)
+
+    def alone(self, run: Trained, index: int) -> np.ndarray:
+        """The map that a hypothesis generation network of either scale gives without the other."""
+        pair = (run.model, None) if run.record.config.scale == 1 else (None, run.model)
+        return self.kept(run, "alone", index, lambda: next(iter(System(*pair).maps(self.stacks, index).values())))
+
+    def maps(self, index: int) -> dict[str, np.ndarray]:
+        """The maps of the first stage, by row."""
+        maps = {row: self.alone(run, index) for row, run in self.first_stage.items()}
+        return maps | {"fused": fuse(list(maps.values()))}
+
+    def about(self, index: int) -> dict:
+        """What `PixelScores.add` needs to know of a photograph beside the map."""
+        label = self.stacks[0].label(index)
+        return {"name": self.stacks[0].names[index], "truth": (label & MA) > 0, "fov": (label & FOV) > 0}
+
+    def score(self, make: Callable[[int], Iterable[tuple[Hashable, np.ndarray]]], description: str) -> dict:
+        """Pixel scores of every map that ``make(index)`` gives of a photograph, in pairs of key and map."""
+        scores = {}
+        for index in track(list(self.photographs), description):
+            about = self.about(index)
+            for key, map_ in make(index):
+                scores.setdefault(key, evaluation.PixelScores()).add(scores=map_, **about)
+        return scores
+
+    def second_stage(
+        self, index: int, base: np.ndarray, prns: Mapping[Hashable, PRN], threshold: float, weights=REFINEMENT_WEIGHTS
+    ):
+        """A map of a photograph refined by the control and by networks: pairs of (row, weight) and map, one at a time."""
+        found = hypotheses(base, threshold)
+        opinions = {"control": base[tuple(found.centres.T)] / FULL_SCALE}
+        opinions |= {row: score_hypotheses(prn, self.stacks, index, found.centres) for row, prn in prns.items()}
+        for row, opinion in opinions.items():
+            for weight in weights:
+                yield (row, weight), refine(base, found, opinion, weight)
+
+
+def head(study: Study, validation: Validation, seed: int, started: float) -> dict:
+    """What every results file says first: budget, seed, data, photographs, surroundings, and time since `started`."""
+    return {
+        "profile": asdict(study.profile),
+        "seed": seed,
+        "split": "validation",
+        "data": study.dataset.fingerprint,
+        "photographs": validation.names,
+        "environment": environment(),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def measures(scores: evaluation.PixelScores) -> dict:
+    """What the record of a run says of its model: average precision, and the operating point with the best F1."""
+    pooled = scores.pooled()
+    threshold = evaluation.best_f1_threshold(*pooled)
+    return {"average_precision": evaluation.average_precision(*pooled), **evaluation.operating_point(*pooled, threshold)}

@@ -1,0 +1,267 @@
+"""What results files say of the paper's claim, in words: the title's mark, and every sentence that passes a judgement.
+
+The claim has two parts.  **Size**: the whole system is 30.29 % above the single network.  **Cause**: that is the doing of the second
+network and of its two ideas, the triplet loss and selective sampling.  The size is judged on the test photographs, the paper's
+own, once they have been opened; until then, and for what the opening did not ask, on the validation photographs.
+
+The rules stand here once, so that the front page, the README, ch:gain and the tests cannot disagree, and nobody's hand writes a
+verdict over numbers that have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maa.errors import MaaError
+from maa.inference.system import FULL_SYSTEM, ROWS
+from maa.replication.published import published
+from maa.replication.scores import PAPER, PAPER_GAIN
+
+#: A relative change that is not worth a word.
+NOTHING = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to judge by.
+
+    Attributes
+    ----------
+    validation : dict
+        What `maa.replication.reproduce.reproduce` wrote.
+    openings : tuple of dict
+        Of the test half, in their order: what ``results/test/openings.json`` says of each frozen version, and under "results" what
+        `maa.replication.evaluate.evaluate` measured of it.
+    """
+
+    validation: Mapping
+    openings: tuple[Mapping, ...] = ()
+
+    @property
+    def test(self) -> Mapping | None:
+        """The results of the version that was opened last; None before the first opening."""
+        return self.openings[-1]["results"] if self.openings else None
+
+    @property
+    def size(self) -> Mapping:
+        """The results that the size is judged by."""
+        return self.test or self.validation
+
+    @property
+    def cause(self) -> Mapping:
+        """The results that the cause is judged by: those of the test half where they hold the rows that it takes."""
+        return self.test if self.test and asked(self.test) else self.validation
+
+
+def evidence() -> Evidence:
+    """The results files of the repository, as `maa.replication.published.published` finds them.
+
+    Raises
+    ------
+    MaaError
+        When they are not to be had.
+    """
+    validation = published("idrid-full")
+    if validation is None:
+        raise MaaError(
+            "The results files are neither beside the package nor to be had from the network: run this in a clone of the repository."
+        )
+    return Evidence(validation, openings())
+
+
+def openings() -> tuple[Mapping, ...]:
+    """Every opening of the test half, the first one first; none where nothing was opened."""
+    listed = published("test", "openings") or {"openings": []}
+    return tuple(
+        {**entry, "results": _today(published("test", entry["file"].removesuffix(".json")))} for entry in listed["openings"]
+    )
+
+
+def _today(results: Mapping) -> Mapping:
+    """A results file with today's names: the full system's row was once called "refined"."""
+    rows = {FULL_SYSTEM if row == "refined" else row: values for row, values in results["rows"].items()}
+    return {**results, "rows": rows}
+
+
+def gain(results: Mapping, row: str, other: str) -> Mapping[str, float] | None:
+    """The relative gain of a row over another: "value", and its interval from "low" to "high"; None where it was not measured."""
+    values = results["rows"].get(row, {})
+    known = {"hgn_1x": values.get("gain"), **values.get("gains", {})}.get(other)
+    return known and known["relative_gain"]
+
+
+def in_words(gain: Mapping[str, float]) -> str:
+    """A gain and its interval: ``+7.4 % (+0.3 to +14.5)``."""
+    value, low, high = (f"{100 * gain[key]:+.1f}" for key in ("value", "low", "high"))
+    return f"{value} % ({low} to {high})"
+
+
+def worth(gain: Mapping[str, float]) -> str:
+    """What a part is worth, by the interval of its gain: it "helps", it "hurts", or it "cannot be told from nothing"."""
+    return "helps" if gain["low"] > 0 else "hurts" if gain["high"] < 0 else "cannot be told from nothing"
+
+
+def size_holds(results: Mapping) -> bool:
+    """Whether the gain over HGN 1x reaches the paper's, and its interval excludes zero."""
+    whole = gain(results, FULL_SYSTEM, "hgn_1x")
+    return whole["value"] >= PAPER_GAIN and whole["low"] > 0
+
+
+def asked(results: Mapping) -> bool:
+    """Whether a results file holds what the cause is judged by: the control, and a PRN without the two ideas."""
+    return all(gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
+
+
+def cause_holds(results: Mapping) -> bool:
+    """Whether the full system is more than `NOTHING` above the control, and the two ideas add to a PRN without them."""
+    own, ideas = (gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
+    return own["value"] > NOTHING and ideas["low"] > 0
+
+
+def mark(evidence: Evidence) -> str:
+    """ReScience's mark for the title: ``[Re]`` for a replication whose size holds, ``[¬Re]`` for another."""
+    return "[Re]" if size_holds(evidence.size) else "[¬Re]"
+
+
+def photographs(results: Mapping) -> str:
+    """Which photographs a results file is of, in words: ``27 test photographs``."""
+    return f"{len(diseased(results)):,} {results['split']} photographs"
+
+
+def diseased(results: Mapping) -> list[str]:
+    """The photographs with a lesion, which the measures are of."""
+    return list(results["rows"]["hgn_1x"]["by_image"])
+
+
+def runs(results: Mapping) -> str:
+    """Of how many trainings a results file is, in words."""
+    seeds = len(results["rows"][FULL_SYSTEM].get("seeds", [0]))
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def headline(evidence: Evidence) -> str:
+    """Both parts in one sentence: ``The size holds; the reason given is not confirmed.``"""
+    whole = gain(evidence.size, FULL_SYSTEM, "hgn_1x")
+    size, cause = size_holds(evidence.size), cause_holds(evidence.cause)
+    if size:
+        first = "The size holds"
+    elif whole["low"] > 0 and whole["high"] >= PAPER_GAIN:
+        first = "The size nearly holds"
+    else:
+        first = "The size does not hold"
+    if cause:
+        return f"{first}, and so does the reason given." if size else f"{first}; the reason given does."
+    return f"{first}; the reason given is not confirmed."
+
+
+def size_in_words(results: Mapping) -> str:
+    """What one results file says of the size: the gain, whether it reaches the paper's, and where the paper's lies."""
+    whole = gain(results, FULL_SYSTEM, "hgn_1x")
+    reached = "reaches" if whole["value"] >= PAPER_GAIN else "does not reach"
+    where = "below" if PAPER_GAIN < whole["low"] else "above" if PAPER_GAIN > whole["high"] else "inside"
+    zero = "excludes" if whole["low"] > 0 or whole["high"] < 0 else "includes"
+    return (
+        f"On {photographs(results)}, {runs(results)}, the whole system is {in_words(whole)} from HGN 1x.  That {reached} the paper's "
+        f"+{100 * PAPER_GAIN:.2f} %, which lies {where} the interval; the interval {zero} zero."
+    )
+
+
+def cause_in_words(results: Mapping) -> str:
+    """What one results file says of the cause: the control, and the paper's two ideas over a second network without them."""
+    control = gain(results, "control", "hgn_1x")
+    own, ideas = (gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
+    together = {"helps": "add", "hurts": "take away"}.get(worth(ideas), worth(ideas))
+    return (
+        f"On {photographs(results)}, {runs(results)}, deciding candidate by candidate, *without* a second network, gives {in_words(control)} over "
+        f"HGN 1x already, and the whole system is {in_words(own)} from that.  The paper's two ideas, triplet loss and selective sampling, "
+        f"{together}: {in_words(ideas)} from a second network without them."
+    )
+
+
+def answer(evidence: Evidence) -> str:
+    """Does the 30 % hold?  One bold sentence and its numbers, as Markdown.  Explained in ch:gain."""
+    whole = gain(evidence.size, FULL_SYSTEM, "hgn_1x")
+    said = [f"**{headline(evidence)}**"]
+    if evidence.test:
+        before = gain(evidence.validation, FULL_SYSTEM, "hgn_1x")
+        said.append(
+            f"On IDRiD's {photographs(evidence.test)}, the paper's own, the whole system is {in_words(whole)} from the single network; the "
+            f"paper has +{100 * PAPER_GAIN:.2f} %.  ({photographs(evidence.validation).capitalize()} had said {in_words(before)}.)"
+        )
+    else:
+        said.append(size_in_words(evidence.validation))
+    if evidence.cause is not evidence.test and evidence.test:
+        said.append("What brings the gain was not asked of them yet.")
+    said.append(cause_in_words(evidence.cause))
+    return "  ".join(said)
+
+
+def curves(results: Mapping, names: Mapping[str, str]) -> dict[str, tuple]:
+    """Precision-recall curves of some rows, as `maa.figures.precision_recall` takes them: recall, precision, average precision.
+
+    Where a file has several seeds, curves are of the one whose full system is best, and so is the average precision beside them.
+    """
+    drawn = {}
+    for row, name in names.items():
+        values = results["rows"][row]
+        value = values["average_precision"]["value"]
+        if "seeds" in values:
+            value = values["seeds"][list(results["profile"]["seeds"]).index(results["seed"])]
+        drawn[name] = values["curve"]["recall"], values["curve"]["precision"], value
+    return drawn
+
+
+def beside_the_paper(results: Mapping) -> list[dict]:
+    """The rows of a results file with the paper's numbers beside them: what is the same in both stands in one row.
+
+    Returns
+    -------
+    list of dict
+        For each row of the table its "name", "AUC PR" with "low" and "high", "F1", "precision", "recall", the "gain" over HGN 1x in
+        words, and the paper's ("paper's AUC PR" and so on; None where it was not read, or has no such row).
+    """
+    table = []
+    for row, values in results["rows"].items():
+        if row not in ROWS:
+            continue
+        paper = PAPER.get(row, {})
+        if row == FULL_SYSTEM:
+            paper = {"average_precision": PAPER["hgn_1x"]["average_precision"] * (1 + PAPER_GAIN)}
+        over = gain(results, row, "hgn_1x")
+        table.append({
+            "name": ROWS[row],
+            "AUC PR": values["average_precision"]["value"],
+            "low": values["average_precision"]["low"],
+            "high": values["average_precision"]["high"],
+            "paper's AUC PR": paper.get("average_precision"),
+            "F1": values["f1"],
+            "paper's F1": paper.get("f1"),
+            "precision": values["precision"],
+            "paper's precision": paper.get("precision"),
+            "recall": values["recall"],
+            "paper's recall": paper.get("recall"),
+            "gain": in_words(over) if over else "",
+        })  # fmt: skip
+    return table
+
+
+def history(openings: Sequence[Mapping]) -> list[dict]:
+    """Every opening of the test half in a row: none is left out, and none was chosen by what it gave."""
+    table = []
+    for number, opening in enumerate(openings, start=1):
+        results, frozen = opening["results"], opening["frozen"]
+        values = {row: measured["average_precision"]["value"] for row, measured in results["rows"].items()}
+        table.append({
+            "opening": number,
+            "frozen": frozen["date"],
+            "commit": frozen["commit"][:7],
+            "opened": results["environment"]["time"][:10],
+            "photographs": len(diseased(results)),
+            "rows": len(values),
+            "HGN 1x": values["hgn_1x"],
+            "full system": values[FULL_SYSTEM],
+            "gain": in_words(gain(results, FULL_SYSTEM, "hgn_1x")),
+            "beyond the paper": values.get("all_prn_unlabelled"),
+        })  # fmt: skip
+    return table

@@ -1,0 +1,338 @@
+"""One photograph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+
+from maa.data import quality
+from maa.data.field import field_of_view
+from maa.data.photograph import read_image
+from maa.data.stacks import stack_photograph
+from maa.errors import MaaError
+from maa.hardware import device
+from maa.inference.beyond import BEYOND_ROWS, LAST, Beyond
+from maa.inference.maps import FULL_SCALE
+from maa.inference.system import FILES, FULL_SYSTEM, ROWS, System
+from maa.segmentation import one
+from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
+
+#: Pixels of the largest photograph that is segmented, after resizing: some 4 GB of memory.
+MAX_WORKING_PIXELS = 60_000_000
+#: The threshold where none was chosen on validation photographs.
+UNCHOSEN_THRESHOLD = 0.5
+#: What a system can be, and the map that it ends with: the paper's, and the one with more networks (ch:real).
+TRACKS = {"paper": FULL_SYSTEM, "beyond": LAST}
+#: Every map that a system may make, in the order in which they build on one another.
+MAPS = ROWS | BEYOND_ROWS | {FULL_SYSTEM: "HGN + PRN", LAST: "U-Nets, HGNs and PRN, beyond the paper"}
+COLUMNS = ["image", "row", "column", "area", "score"]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a system found in one photograph, at the photograph's own size.  Explained in ch:yours.
+
+    Attributes
+    ----------
+    name : str
+    image : ndarray, shape (H, W, 3), uint8
+        The photograph, upright.
+    fov : ndarray, shape (H, W), bool
+        Its field of view.
+    probability : ndarray, shape (H, W), uint16
+        Probability of a microaneurysm times 65535; zero outside the field of view.
+    map : str
+        Which map of the system it is: a key of `MAPS`.
+    threshold : float
+        Probability from which a pixel is called a microaneurysm.
+    resized : float
+        By which factor the photograph was resized for the networks; 1 when it was not.
+    notes : tuple of str
+        What was done and has to be known, such as resizing; sentences.
+    warnings : tuple of str
+        What would mislead, such as a photograph out of focus; sentences (see `maa.data.quality`).
+    """
+
+    name: str
+    image: np.ndarray
+    fov: np.ndarray
+    probability: np.ndarray
+    map: str
+    threshold: float
+    resized: float = 1.0
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Pixels called microaneurysm, shape (H, W), bool."""
+        return self.probability >= max(1, round(self.threshold * FULL_SCALE))
+
+    @cached_property
+    def lesions(self) -> pd.DataFrame:
+        """One row a lesion, a connected group of the mask's pixels (diagonals count), the most probable first.
+
+        Columns: image (name), row and column (centre, in pixels of the upright photograph, from 0 at
+        the upper left), area (pixels), score (highest probability in it, 0 to 1).
+        """
+        labels, count = ndimage.label(self.mask, structure=np.ones((3, 3)))
+        rows, columns = np.nonzero(labels)
+        owner = labels[rows, columns] - 1
+        area = np.bincount(owner, minlength=count)
+        score = np.zeros(count)
+        np.maximum.at(score, owner, self.probability[rows, columns] / FULL_SCALE)
+        table = pd.DataFrame(
+            {
+                "image": [self.name] * count,
+                "row": np.bincount(owner, rows, count) / area,
+                "column": np.bincount(owner, columns, count) / area,
+                "area": area,
+                "score": score,
+            },
+            columns=COLUMNS,
+        )
+        return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+    @cached_property
+    def overlay(self) -> np.ndarray:
+        """The photograph with a line around every lesion, shape (H, W, 3), uint8.
+
+        The line keeps its distance, so that the lesion inside can be judged by eye.
+        """
+        side = max(self.mask.shape)
+        gap, width = max(2, side // 600), max(1, side // 1200)
+        mask = self.mask.view(np.uint8)
+        inner, outer = (ndimage.maximum_filter(mask, 1 + 2 * reach) for reach in (gap, gap + width))
+        drawn = self.image.copy()
+        drawn[outer > inner] = one.OUTLINE
+        return drawn
+
+    def files(self, folder) -> dict[str, Path]:
+        """Where `save` puts the probability map, the mask and the overlay."""
+        return output_files(folder, self.name)
+
+    def save(self, folder) -> dict[str, Path]:
+        """Write the probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG).
+
+        Each file is written under another name and renamed when all three are complete.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there.
+
+        Returns
+        -------
+        dict of str to Path
+            By "probability", "mask" and "overlay".
+
+        Raises
+        ------
+        MaaError
+            When the folder cannot be written to.
+        """
+        pictures = {
+            "probability": (Image.fromarray(self.probability), {"format": "PNG"}),
+            "mask": (Image.fromarray(self.mask.view(np.uint8) * np.uint8(255)), {"format": "PNG"}),
+            "overlay": (Image.fromarray(self.overlay), {"format": "JPEG", "quality": 92}),
+        }
+        files = self.files(folder)
+
+        def write(kind, partial):
+            picture, options = pictures[kind]
+            picture.save(partial, **options)
+
+        write_together(files, write)
+        return files
+
+
+def segment(
+    photograph: str | os.PathLike | np.ndarray,
+    system: System | Beyond,
+    threshold: float | None = None,
+    degrees: float = FIELD_DEGREES,
+    resize: float | None = None,
+    name: str | None = None,
+) -> Segmentation:
+    """Find the microaneurysms in one photograph.
+
+    Parameters
+    ----------
+    photograph : path-like or ndarray, shape (H, W, 3), uint8
+        A file of any ordinary format (see `maa.data.read_image`), or RGB.
+    system : System or Beyond
+        As `load_system` gives it.
+    threshold : float, optional
+        Probability, 0 to 1, from which a pixel is called a microaneurysm.  By default the one that was
+        chosen on validation photographs, else `UNCHOSEN_THRESHOLD`.
+    degrees : float
+        Field of view of the camera.  With the diameter of the field in pixels it gives the scale of the
+        photograph, which is brought to IDRiD's where the two differ by more than `TOLERANCE`.
+    resize : float, optional
+        Resize by this factor, whatever the degrees; 1 leaves the photograph as it is, which is right when
+        the system was trained on photographs of the same scale.
+    name : str, optional
+        The file's name without its ending by default.
+
+    Returns
+    -------
+    Segmentation
+        Of the last map of `MAPS` that the system makes.
+
+    Raises
+    ------
+    MaaError
+        When the photograph cannot be read, shows no field of view, or would become too large; and when a
+        number is out of its range.
+
+    Notes
+    -----
+    A lesion spans as many degrees in every camera, but as many pixels only at one scale, and the networks
+    know lesions by their size in pixels.  Memory is bounded by `MAX_WORKING_PIXELS`, and by
+    `maa.data.MAX_PIXELS` for the photograph itself.  Explained in ch:yours.
+    """
+    check(threshold, degrees, resize)
+    if isinstance(photograph, np.ndarray):
+        image, called = photograph, name or "photograph"
+    else:
+        image, called = read_image(photograph), str(photograph)
+        name = name or Path(photograph).stem
+    fov = field_of_view(image, called)
+    factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
+    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
+    height, width = fov.shape
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size[0] * size[1] > MAX_WORKING_PIXELS:
+        raise MaaError(
+            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
+            f"{MAX_WORKING_PIXELS:,}: name the camera's true field of view with --degrees, or crop it."
+        )
+    seen, seen_fov = image, fov
+    if factor != 1:
+        seen = resized(image, size, factor)
+        # Wholly inside only: a pixel that mixes retina with the dark surround looks like a lesion.
+        seen_fov = resized(fov.astype(np.float32), size, factor) > 0.999
+        if not seen_fov.any():
+            raise MaaError(f"Nothing is left of {called} when it is resized by {factor:g}: use a larger factor.")
+    kind = system.final
+    probability = system.maps(stack_photograph(seen, seen_fov, called), rows=[kind])[kind]
+    if factor != 1:
+        back = resized(probability.astype(np.float32), (width, height), 1 / factor)
+        probability = (np.clip(back, 0, FULL_SCALE) + 0.5).astype(np.uint16)
+        probability[~fov] = 0
+    if threshold is None:
+        threshold = system.settings.thresholds.get(kind)
+    if threshold is None:
+        threshold = UNCHOSEN_THRESHOLD
+        notes += (
+            f"The weights come without a threshold, so {UNCHOSEN_THRESHOLD} was used: "
+            "maa evaluate --split validation chooses one.",
+        )
+    return Segmentation(name or "photograph", image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
+
+
+def load_system(weights: str | os.PathLike | None = None, track: str = "paper") -> System | Beyond:
+    """The trained networks of a folder of weights, on what this machine computes best with.
+
+    Parameters
+    ----------
+    weights : path-like, optional
+        By default the folder that comes with the package.
+    track : {"paper", "beyond"}
+        The paper's system, or the one with more networks of ch:real, which finds more and takes about three times as long.
+
+    Returns
+    -------
+    System or Beyond
+
+    Raises
+    ------
+    MaaError
+        When the folder is missing or damaged, or has no weights of that track.
+    """
+    if track not in TRACKS:
+        raise MaaError(f"There is no track {track!r}: choose {' or '.join(TRACKS)}.")
+    folder = default_weights() if weights is None else Path(weights)
+    if not folder.is_dir():
+        raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
+    system = Beyond.load(folder) if track == "beyond" else System.load(folder)
+    for network in system.networks:
+        network.to(device())
+    return system
+
+
+def default_weights() -> Path:
+    """The folder of weights that comes with the package: trained on IDRiD's 44 training photographs.
+
+    Raises
+    ------
+    MaaError
+        When this installation lacks it.
+    """
+    folder = Path(__file__).parent.parent / "pretrained"
+    if any((folder / file).exists() for file in FILES.values()):
+        return folder
+    raise MaaError(
+        "This installation comes without weights: name a folder of them with --weights, or make one with "
+        "maa train hgn-1x, maa train hgn-0.5x and maa train prn."
+    )
+
+
+def uploaded(value: Sequence | Mapping) -> bytes:
+    """The bytes of the file that an ``ipywidgets.FileUpload`` holds: its value is a tuple in version 8, a dictionary in 7.
+
+    Raises
+    ------
+    MaaError
+        When there is no file.
+    """
+    files = list(value.values() if isinstance(value, Mapping) else value)
+    if not files:
+        raise MaaError("No photograph was chosen: choose one with the button.")
+    return bytes(files[-1]["content"])
+
+
+def output_files(folder, name: str) -> dict[str, Path]:
+    """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
+    endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
+    return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
+
+
+def check(threshold, degrees, resize):
+    # Written so that a NaN, for which every comparison is false, fails too.
+    if threshold is not None and not 0 < threshold <= 1:
+        raise MaaError(f"The threshold is {threshold:g}: choose a probability above 0 and at most 1.")
+    if not 0 < degrees <= 200:
+        raise MaaError(f"The field of view is given as {degrees:g} degrees: choose above 0 and at most 200.")
+    if resize is not None and not 0 < resize <= 100:
+        raise MaaError(f"The factor to resize by is {resize:g}: choose above 0 and at most 100.")
+
+
+def write_together(files, write):
+    """Write several files under other names, and rename them when all are complete."""
+    partial = {key: path.with_name(f".{path.name}.{os.getpid()}.partial") for key, path in files.items()}
+    try:
+        for key, path in partial.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(key, path)
+        for key, path in files.items():
+            os.replace(partial[key], path)
+    except OSError as error:
+        folder = next(iter(files.values())).parent
+        raise MaaError(f"The results cannot be written to {folder} ({error.strerror or error}): name another folder.") from None
+    finally:
+        for path in partial.values():
+            if path.parent.is_dir():
+                path.unlink(missing_ok=True)
+
+
+#: Colour of what is drawn on a photograph: no part of a retina is cyan.
+OUTLINE = (0, 229, 255)

@@ -1,0 +1,99 @@
+"""Augmentation: patches turned, mirrored, scaled and tinted at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn, mirror and tint patches at random.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (N, ..., P, P, 3), uint8
+        Normalised patches; what one patch holds at several scales is treated alike.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+        Each patch in one of its 8 orientations, tinted (see `tint`).
+
+    Notes
+    -----
+    Our choice: a retina has no preferred orientation at this size.
+    """
+    turned = np.empty_like(patches)
+    groups = rng.integers(8, size=len(patches))
+    for group in range(8):
+        chosen = patches[groups == group]
+        if group & 1:
+            chosen = chosen.swapaxes(-3, -2)
+        if group & 2:
+            chosen = chosen[..., ::-1, :, :]
+        if group & 4:
+            chosen = chosen[..., ::-1, :]
+        turned[groups == group] = chosen
+    return color_jitter(turned, rng)
+
+
+def color_jitter(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change contrast and brightness of patches at random.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (N, ..., P, P, 3), uint8
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+        Contrast multiplied by 0.8 to 1.25 and brightness moved by up to 0.3 of a unit of contrast
+        (`maa.data.CONTRAST_LEVELS`), each channel a little differently: cameras differ in colour.
+    """
+    shape = (len(patches),) + (1,) * (patches.ndim - 2)
+    gain = np.exp(rng.uniform(-0.22, 0.22, shape + (1,)) + rng.normal(0, 0.05, shape + (3,))).astype(np.float32)
+    shift = (rng.uniform(-5, 5, shape + (1,)) + rng.normal(0, 2, shape + (3,))).astype(np.float32)
+    tinted = (patches.astype(np.float32) - 128) * gain
+    tinted += 128.5 + shift
+    return np.clip(tinted, 0, 255, out=tinted).astype(np.uint8)
+
+
+def turn_and_zoom(
+    pixels: np.ndarray, labels: np.ndarray, side: int, zoom: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of crops, turned by any angle, mirrored and scaled at random.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (N, R, R, 3), uint8
+    labels : ndarray, shape (N, R, R), uint8
+    side : int
+        Of what is returned; R is at least side * zoom * sqrt(2), or else corners show repeated borders.
+    zoom : float
+        Crops are scaled by up to this factor, up or down.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    pixels : ndarray, shape (N, side, side, 3), uint8
+        Interpolated bilinearly.
+    labels : ndarray, shape (N, side, side), uint8
+        Of the nearest pixel; 0 where there is none.
+    """
+    count, room = labels.shape[:2]
+    angle = rng.uniform(0, 2 * np.pi, count)
+    scale = np.exp(rng.uniform(-np.log(zoom), np.log(zoom), count)) * side / room
+    mirror = rng.choice([-1, 1], count)
+    turn = np.zeros((count, 2, 3), np.float32)
+    turn[:, 0, 0], turn[:, 0, 1] = scale * np.cos(angle) * mirror, -scale * np.sin(angle)
+    turn[:, 1, 0], turn[:, 1, 1] = scale * np.sin(angle) * mirror, scale * np.cos(angle)
+    grid = F.affine_grid(torch.from_numpy(turn), [count, 1, side, side], align_corners=False)
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    turned = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    marked = F.grid_sample(
+        torch.from_numpy(labels)[:, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    return turned.add_(0.5).permute(0, 2, 3, 1).to(torch.uint8).numpy(), marked[:, 0].to(torch.uint8).numpy()

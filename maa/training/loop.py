@@ -1,0 +1,141 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from maa.hardware import device, in_channels_last, keep_memory, mixed_precision
+from maa.progress import bar
+from maa.training.config import Schedule
+
+
+class Task(Protocol):
+    """What the loop needs to know of a model."""
+
+    def build(self) -> nn.Module:
+        """A model with fresh weights, drawn from torch's global generator."""
+
+    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch drawn with `rng`, and metrics worth plotting."""
+
+    def report(self, model: nn.Module) -> dict[str, float]:
+        """Validation metrics; called `Schedule.reports` times, with the model in evaluation mode."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What the task itself must remember to resume."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take a state back."""
+
+
+def fit(
+    task: Task, schedule: Schedule, folder: str | os.PathLike[str] | None = None, description: str = "Training"
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Train a model.  Explained in ch:hgn.
+
+    Parameters
+    ----------
+    task : Task
+    schedule : Schedule
+    folder : path-like, optional
+        Where the state of the run is kept.  A run that finds the state of an earlier one there goes on
+        with it; the file is removed at the end.
+    description : str
+        Names the progress bar.
+
+    Returns
+    -------
+    model : nn.Module
+        In evaluation mode, on the device it was trained on.
+    history : DataFrame
+        One row a report: step, seconds, learning rate, the mean of every training metric since the last
+        report, and the validation metrics.
+    """
+    chosen = device()
+    keep_memory()
+    torch.manual_seed(schedule.seed)
+    model = in_channels_last(task.build().to(chosen))
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
+    checkpoint = Path(folder) / "checkpoint.pt" if folder else None
+    first, spent = 0, 0.0
+    rows: list[dict[str, float]] = []
+    if checkpoint and checkpoint.exists():
+        saved = torch.load(
+            checkpoint, map_location=chosen, weights_only=True
+        )  # tensors and numbers: nothing on disk is ever executed
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        task.restore(saved["task"])
+        first, rows, spent = saved["step"], saved["rows"], saved["seconds"]
+
+    reports = set(np.linspace(0, schedule.steps, schedule.reports + 1).round().astype(int)[1:])
+    metrics: list[dict[str, Tensor]] = []
+    note, start = "", time.perf_counter() - spent
+    with bar(description, schedule.steps) as advance:
+        for step in range(first, schedule.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate_at(step)
+            model.train()
+            with mixed_precision(chosen):
+                loss, values = task.loss(model, step, np.random.default_rng([schedule.seed, step]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+            optimizer.step()
+            metrics.append({"loss": loss.detach(), **values})
+            if step + 1 in reports:
+                model.eval()
+                means = {
+                    key: float(torch.stack([torch.as_tensor(m[key]).float() for m in metrics]).mean()) for key in metrics[0]
+                }
+                validation = task.report(model)
+                spent = time.perf_counter() - start
+                rows.append(
+                    {
+                        "step": step + 1,
+                        "seconds": spent,
+                        "learning_rate": schedule.learning_rate_at(step),
+                        **means,
+                        **validation,
+                    }
+                )
+                metrics = []
+                note = "  ".join(f"{key} {value:.3f}" for key, value in {**means, **validation}.items())
+                if checkpoint and step + 1 < schedule.steps:
+                    _save(checkpoint, step + 1, model, optimizer, task, rows, spent)
+            advance(step + 1, note)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return model.eval(), pd.DataFrame(rows)
+
+
+def _save(
+    checkpoint: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    rows: list[dict[str, float]],
+    seconds: float,
+) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(
+        {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "task": task.state(),
+            "rows": rows,
+            "seconds": seconds,
+        },
+        partial,
+    )
+    os.replace(partial, checkpoint)

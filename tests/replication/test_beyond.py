@@ -1,0 +1,109 @@
+"""Tests of maa.beyond: the U-Nets on a tiny phantom, beside the paper's track, and what of it ships."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import TINY
+
+from maa.data import open_dataset
+from maa.errors import MaaError
+from maa.inference import BEYOND_ROWS, FILES, FOLDER, LAST, ROWS, Beyond, Settings, mean_log_odds, mirrored_map, write_settings
+from maa.models import save_weights
+from maa.replication.beyond import beyond
+from maa.replication.evaluate import evaluate
+from maa.replication.study import Study
+from maa.training import Probe
+
+
+@pytest.fixture(scope="module")
+def run(tiny_phantom, tmp_path_factory):
+    """The track on a tiny phantom: the data set, where it went, and what it returned."""
+    out = tmp_path_factory.mktemp("beyond")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAA_CACHE", str(out / "cache"))
+        patch.setenv("MAA_PROGRESS", "0")
+        patch.setattr(Probe, "POSITIVES", 40)
+        patch.setattr(Probe, "NEGATIVES", 120)
+        dataset = open_dataset(tiny_phantom)
+        results = beyond(dataset, TINY, out / "out", seed=1)
+        study = Study(dataset, TINY, out / "out" / "runs")
+        folder = out / "out" / "weights"  # where `reproduce` puts the paper's system
+        for name, run in (("hgn_1x", study.hgn(1.0, 1)), ("hgn_half", study.hgn(0.5, 1)), ("prn_full", study.prn(seed=1))):
+            save_weights(run.model, folder / FILES[name])
+        write_settings(Settings(thresholds=dict.fromkeys(ROWS, 0.2)), folder)
+        yield dataset, out / "out", results
+
+
+def test_every_row_is_measured_and_compared(run):
+    _, out, results = run
+    written = json.loads((out / "beyond.json").read_text())
+    assert list(written["rows"]) == list(BEYOND_ROWS)
+    for row, measures in written["rows"].items():
+        assert 0 <= measures["average_precision"]["value"] <= 1 and measures["name"] == BEYOND_ROWS[row]
+        assert measures["gains"].keys() == {"hgn_1x", "hgn_half", "fused", "unet"} - {row}
+    assert [results["runs"][f"unet-{seed}"]["seed"] for seed in (0, 1)] == [0, 1]
+    assert results["runs"]["unet-0"]["config"]["scale"] == 0.5
+
+
+def test_the_longer_networks_see_as_many_patches_as_the_whole_system(run):
+    results = run[2]
+    schedules = [config.schedule for config in (TINY.hgn_1x, TINY.hgn_half, TINY.prn, TINY.prn)]
+    whole = sum(schedule.steps * schedule.batch for schedule in schedules)
+    for name in ("hgn_1x_long", "hgn_half_long"):
+        schedule = results["runs"][name]["config"]["schedule"]
+        assert abs(schedule["steps"] * schedule["batch"] - whole) <= schedule["batch"] / 2
+
+
+def test_what_ships_measures_both_tracks_with_nothing_left_to_choose(run):
+    dataset, out, results = run
+    system = Beyond.load(out / "weights")
+    assert len(system.unets) == 2 and system.settings.weight(LAST) == results["settings"]["weights"][LAST]
+    measured = evaluate(system, dataset, "validation", healthy=False, names={**ROWS, **BEYOND_ROWS})
+    paper = ["hgn_1x", "hgn_half", "fused", "control", "prn_full"]
+    assert list(measured["rows"]) == [*paper, "unets", "all", LAST]
+    assert measured["settings"]["weights"][LAST] == results["settings"]["weights"][LAST]
+    assert measured["settings"]["thresholds"].keys() == measured["rows"].keys()
+    assert all("gain" in measured["rows"][row] for row in (*paper[1:], "unets", "all", LAST))
+    for row in ("unets", "all", LAST):  # the shipped weights are float16, and the networks have learned next to nothing
+        assert measured["rows"][row]["threshold"] == results["settings"]["thresholds"][row]
+        assert measured["rows"][row]["average_precision"]["value"] == pytest.approx(
+            results["rows"][row]["average_precision"]["value"], rel=0.3
+        )
+
+
+def test_a_folder_without_the_track_says_so(run, tmp_path):
+    with pytest.raises(MaaError, match="holds no U-Net") as error:
+        Beyond.load(tmp_path)
+    assert str(tmp_path / FOLDER) in str(error.value)
+
+
+def test_mirrored_images_are_turned_back(run):
+    """A network that looks at one pixel only gives the same map whichever way the photograph is turned."""
+    dataset, out, _ = run
+    stacks = Study(dataset, TINY).validation
+
+    class Pixel:
+        patch_size = 1
+
+        def parameters(self):
+            import torch
+
+            yield torch.zeros(1)
+
+        def dense(self, image):
+            return (image[..., 0].float() - 128) / 20
+
+    once, four = (mirrored_map(Pixel(), stacks, 0, ways) for ways in (1, 4))
+    assert once.max() > 10_000 and len(np.unique(once)) > 20
+    assert np.abs(once.astype(int) - four).max() <= 2
+
+
+def test_the_mean_of_log_odds_is_between_its_maps_and_zero_where_they_are():
+    a, b = (np.array([[0, 0, p, 65535]], np.uint16) for p in (655, 6554))
+    a[0, 1] = 13
+    mean = mean_log_odds([a, b])
+    assert mean[0, 0] == 0 and 655 < mean[0, 2] < 6554 and mean[0, 3] == 65535
+    odds = [p / (65535 - p) for p in (655, 6554)]
+    expected = np.sqrt(odds[0] * odds[1])
+    assert mean[0, 2] == pytest.approx(65535 * expected / (1 + expected), abs=1)

@@ -1,0 +1,219 @@
+"""Tests of maa.verdict: the words follow the numbers, whichever way they fall, and so do the pages."""
+
+import importlib.util
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maa.errors import MaaError
+from maa.replication import verdict
+from maa.replication.scores import PAPER, PAPER_GAIN
+from maa.replication.verdict import Evidence, answer, headline, in_words, mark
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(name: str):
+    """A script of the folder of results, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"book/make/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def front():
+    """The script that cuts the front page's picture."""
+    return script("front")
+
+
+@pytest.fixture(scope="module")
+def readme():
+    """The script that writes the README."""
+    return script("readme")
+
+
+def results(whole, ideas=None, own=(0.02, 0.0, 0.04), control=(0.2, 0.1, 0.3), split="validation", images="abc", seeds=2) -> dict:
+    """A results file with the gains that the words are about, each as (value, low, high); without `ideas` only the size was asked."""
+    gains = lambda **others: {other: {"relative_gain": dict(zip(("value", "low", "high"), g))} for other, g in others.items()}
+    rows = {"hgn_1x": {"by_image": dict.fromkeys(images, 0.3)}, "prn_full": {"seeds": [0.4] * seeds, "gains": gains(hgn_1x=whole)}}
+    if ideas:
+        rows["prn_full"]["gains"] |= gains(control=own, prn_cross_entropy=ideas)
+        rows["control"] = {"gains": gains(hgn_1x=control)}
+    return {"split": split, "photographs": list(images), "rows": rows}
+
+
+def opened(whole, ideas=None, **more) -> dict:
+    """An opening of the test half."""
+    return {"results": results(whole, ideas, split="test", images="defgh", seeds=1, **more), "frozen": {}}
+
+
+ADDS, NOTHING, HURTS = (0.04, 0.01, 0.07), (0.01, -0.02, 0.04), (-0.04, -0.07, -0.01)
+LARGE, NEAR, SMALL, UNSURE = (0.35, 0.2, 0.5), (0.28, 0.1, 0.4), (0.28, 0.1, 0.3), (0.35, -0.1, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("whole", "ideas", "sign", "bold", "together"),
+    [
+        (LARGE, ADDS, "[Re]", "The size holds, and so does the reason given.", "add"),
+        (LARGE, NOTHING, "[Re]", "The size holds; the reason given is not confirmed.", "cannot be told from nothing"),
+        ((PAPER_GAIN, 0.2, 0.5), HURTS, "[Re]", "The size holds; the reason given is not confirmed.", "take away"),
+        (NEAR, NOTHING, "[¬Re]", "The size nearly holds; the reason given is not confirmed.", "cannot be told from nothing"),
+        (NEAR, ADDS, "[¬Re]", "The size nearly holds; the reason given does.", "add"),
+        (SMALL, HURTS, "[¬Re]", "The size does not hold; the reason given is not confirmed.", "take away"),
+        (UNSURE, NOTHING, "[¬Re]", "The size does not hold; the reason given is not confirmed.", "cannot be told from nothing"),
+    ],
+)
+def test_before_an_opening_the_answer_follows_validation(whole, ideas, sign, bold, together):
+    evidence = Evidence(results(whole, ideas))
+    assert evidence.size is evidence.cause is evidence.validation and mark(evidence) == sign
+    said = answer(evidence)
+    assert said.startswith(f"**{bold}**") and f"selective sampling, {together}:" in said
+    assert in_words(dict(zip(("value", "low", "high"), whole))) in said and "On 3 validation photographs, 2 seeds" in said
+
+
+def test_a_second_network_that_adds_nothing_to_the_control_confirms_no_reason():
+    assert "not confirmed" in headline(Evidence(results(LARGE, ADDS, own=(0.01, -0.1, 0.2))))
+
+
+def test_the_size_is_judged_on_the_test_half_once_that_is_open():
+    for whole, sign in ((LARGE, "[Re]"), (SMALL, "[¬Re]")):
+        evidence = Evidence(results(NEAR, NOTHING), (opened(UNSURE), opened(whole)))  # the last one counts
+        assert mark(evidence) == sign and evidence.size is evidence.test and evidence.cause is evidence.validation
+        said = answer(evidence)
+        assert "5 test photographs" in said and "not asked of them yet" in said and "3 validation photographs had said +28.0 %" in said
+
+
+def test_the_cause_is_judged_on_the_test_half_where_it_was_asked():
+    evidence = Evidence(results(LARGE, NOTHING), (opened(LARGE, ADDS),))
+    assert evidence.cause is evidence.test and headline(evidence) == "The size holds, and so does the reason given."
+    assert "not asked" not in answer(evidence)
+
+
+def test_a_gain_is_said_with_its_interval():
+    assert in_words({"value": 0.0741, "low": -0.003, "high": 0.1449}) == "+7.4 % (-0.3 to +14.5)"
+
+
+def test_no_page_carries_a_mark_that_the_results_do_not_give():
+    right = mark(verdict.evidence())
+    for page in (ROOT / "README.md", *(ROOT / "book").glob("*.md"), ROOT / "CITATION.cff"):
+        for found in re.findall(r"\[¬?Re\]", page.read_text(encoding="utf-8")):
+            assert found == right, f"{page.name} says {found}, the results {right}: python book/make/readme.py, or change the page"
+
+
+def test_every_opening_is_committed_with_what_was_frozen():
+    listed = json.loads((ROOT / "results/test/openings.json").read_text())["openings"]
+    files = {p.name for p in (ROOT / "results/test").glob("*.json")} - {"openings.json"}
+    assert [entry["file"] for entry in listed] == list(dict.fromkeys(entry["file"] for entry in listed)) and {e["file"] for e in listed} == files
+    for entry in listed:
+        frozen = entry["frozen"]
+        assert re.fullmatch(r"[0-9a-f]{40}", frozen["commit"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", frozen["date"]) and entry["seeds"]
+        assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in frozen["files"].values())
+    first = verdict.openings()[0]["results"]
+    assert len(first["photographs"]) == 27 and "prn_full" in first["rows"] and "refined" not in first["rows"]
+
+
+# --- the pages, with other files in the place of ours --------------------------------------------------------------
+
+
+@pytest.fixture
+def swapped(tmp_path, monkeypatch):
+    """The results folder, with an opening whose full system gains what is asked for; or with none."""
+
+    def swap(gain: float | None) -> Path:
+        folder = tmp_path / "results"
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in ("idrid-full", "test"):
+            shutil.copytree(ROOT / "results" / name, folder / name, ignore=shutil.ignore_patterns("runs", "shipped"))
+        file = folder / "test/first-opening.json"
+        if gain is None:
+            shutil.rmtree(folder / "test")
+        else:
+            made_up = json.loads(file.read_text())
+            made_up["photographs"] = made_up["photographs"][:9]
+            for row in made_up["rows"].values():
+                row["by_image"] = {name: row["by_image"][name] for name in made_up["photographs"]}
+            made_up["rows"]["refined"]["gain"]["relative_gain"] = {"value": gain, "low": gain - 0.01, "high": gain + 0.01}
+            made_up["rows"]["refined"]["average_precision"]["value"] = 0.8765
+            made_up["rows"]["all_prn_unlabelled"]["average_precision"]["value"] = 0.7654
+            file.write_text(json.dumps(made_up))
+        monkeypatch.setenv("MAA_RESULTS", str(folder))
+        return folder
+
+    return swap
+
+
+def glued(page: str) -> dict:
+    """What the code of a page of the book glues, as text."""
+    code = re.findall(r"```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    found = {}
+
+    def keep(name, value, display=False):
+        found[name] = getattr(value, "data", value)
+
+    exec("\n".join(code).replace("from myst_nb import glue", ""), {"glue": keep})
+    return found
+
+
+@pytest.mark.parametrize(("gain", "sign", "size"), [(0.41, "[Re]", "yes"), (0.123, "[¬Re]", "not confirmed")])
+def test_other_results_of_the_test_half_give_other_pages(swapped, readme, gain, sign, size):
+    swapped(gain)
+    words = f"{100 * gain:+.1f} % ({100 * gain - 1:+.1f} to {100 * gain + 1:+.1f})"
+    front = glued("book/intro.md")
+    assert front["front-mark"] == sign and words in front["front-answer"] and front["front-photographs"] == "9 test photographs"
+    assert any("0.876" in text.get_text() for text in front["front-curves"].findobj(lambda artist: hasattr(artist, "get_text")))
+    missing = glued("book/not_reproduced.md")
+    assert missing["not-size"] == size and missing["not-gain"] == words and missing["not-judged"] == "9 test photographs"
+    evidence = verdict.evidence()
+    text = readme.renewed((ROOT / "README.md").read_text(encoding="utf-8"), evidence)
+    assert f"**{sign}**" in text and words in text and "0.8765 (" in text and "0.7654 (" in text
+    citation = readme.abstract((ROOT / "CITATION.cff").read_text(encoding="utf-8"), evidence)
+    assert f'abstract: "{sign} ' in citation and words in citation
+    table = {row["name"]: row for row in verdict.beside_the_paper(evidence.test)}
+    assert table["+ PRN, both: the full system"]["AUC PR"] == 0.8765 and table["+ PRN, both: the full system"]["gain"] == words
+    assert table["HGN 1x"]["paper's AUC PR"] == PAPER["hgn_1x"]["average_precision"]
+    assert verdict.history(evidence.openings)[0]["gain"] == words and verdict.history(evidence.openings)[0]["photographs"] == 9
+
+
+def test_without_any_results_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAA_RESULTS", str(tmp_path))
+    with pytest.raises(MaaError, match="clone of the repository"):
+        verdict.evidence()
+
+
+def test_without_an_opening_the_pages_say_so(swapped, readme):
+    swapped(None)
+    evidence = verdict.evidence()
+    assert evidence.openings == () and verdict.history(()) == []
+    front = glued("book/intro.md")
+    assert front["front-mark"] == "[¬Re]" and front["front-photographs"] == "10 validation photographs"
+    assert glued("book/not_reproduced.md")["not-judged"] == "10 validation photographs"
+    assert "The test half was not opened." in readme.renewed((ROOT / "README.md").read_text(encoding="utf-8"), evidence)
+
+
+def test_the_picture_of_the_front_page_shows_the_networks_that_ship(front):
+    record = json.loads(front.RECORD.read_text())
+    assert front.PICTURE.is_file() and record["shipped"] == front.shipped(), "cut it anew: python book/make/front.py DATA"
+
+
+def test_the_lesions_of_a_window_are_told_apart(front):
+    truth, called = np.zeros((2, 40, 60), bool)
+    truth[5:9, 5:9] = called[7:11, 7:11] = True  # touched
+    truth[20:24, 5:9] = True  # missed
+    called[30:33, 40:43] = True  # nobody labelled it
+    marks = front.rings(truth, called)
+    assert [mark[0] for mark in marks] == ["found", "missed", "unlabelled"]
+    assert marks[1][1:3] == (21.5, 6.5) and marks[2][1:3] == (31, 41)
+
+
+def test_the_window_is_the_one_with_most_lesions(front):
+    mask = np.zeros((1500, 2500), bool)
+    for row, column in ((100, 100), (900, 1500), (950, 1600), (1000, 1700)):
+        mask[row : row + 5, column : column + 5] = True
+    count, row, column = front.richest(mask)
+    assert count == 3 and row <= 900 and column <= 1500 and row + front.HEIGHT > 1000 and column + front.WIDTH > 1700
+    assert front.richest(np.zeros((600, 800), bool)) == (0, 0, 0)

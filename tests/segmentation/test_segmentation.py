@@ -1,0 +1,385 @@
+"""Tests of maa.segment: scale, maps and lesions of photographs that are not IDRiD's, and files that stay whole."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from maa import segmentation
+from maa.data import IDRID_PIXELS_PER_DEGREE, MARGIN
+from maa.errors import MaaError
+from maa.inference import FULL_SCALE, LAST, ROWS, SECOND_STAGE, Beyond, Settings, System
+from maa.models import HGN, PRN, UNet, network_fingerprint
+from maa.phantom import PhantomConfig, make_phantom
+from maa.segmentation import OUTLINE, Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
+
+
+class DarkSpots:
+    """Stands in for a trained system: a pixel's probability is its darkness.  Remembers what size it was shown."""
+
+    rows, final, networks = ["hgn_1x"], "hgn_1x", ()
+
+    def __init__(self, **thresholds):
+        self.settings = Settings(thresholds=thresholds)
+
+    def maps(self, stacks, index=0, rows=None):
+        picture = stacks[0].image(index)[MARGIN:-MARGIN, MARGIN:-MARGIN, 1]
+        inside = stacks[0].label(index) > 0
+        self.shape = picture.shape
+        return {"hgn_1x": (inside * np.clip((128.0 - picture) / 128, 0, 1) * FULL_SCALE).astype(np.uint16)}
+
+
+def disc(shape, row, column, radius):
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return np.hypot(rows - row, columns - column) <= radius
+
+
+def photograph(shape=(200, 240), radius=95, spot=(70, 150), spot_radius=5):
+    """An evenly coloured retina with one dark spot."""
+    image = np.zeros((*shape, 3), np.uint8)
+    image[disc(shape, shape[0] / 2, shape[1] / 2, radius)] = (180, 90, 40)
+    if spot:
+        image[disc(shape, *spot, spot_radius)] = (90, 20, 15)
+    return image
+
+
+DIAMETER = 191
+DEGREES = DIAMETER / IDRID_PIXELS_PER_DEGREE  # of a camera with IDRiD's scale
+
+
+def tiny_system(**settings):
+    torch.manual_seed(0)
+    return System(HGN(2).eval(), HGN(2).eval(), {"prn_full": PRN(2, 4).eval()}, Settings(**settings))
+
+
+# --- scale ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [np.s_[:, :], np.s_[40:260, :], np.s_[60:240, 50:250], np.s_[:, 140:]])
+def test_field_diameter_is_that_of_the_circle_even_where_the_frame_cuts_it(window):
+    fov = disc((300, 300), 149.5, 149.5, 130)[window]
+    assert field_diameter(fov) == pytest.approx(260, rel=0.02)
+
+
+def test_field_that_fills_the_frame_has_no_known_scale():
+    assert field_diameter(np.ones((30, 40), bool)) is None
+    factor, notes = resize_factor(np.ones((30, 40), bool))
+    assert factor == 1 and "scale is unknown" in notes[0]
+
+
+@pytest.mark.parametrize("pixels, degrees, expected", [
+    (3420, 50, 1), (3420, 45, 1), (2800, 50, 1), (4200, 50, 1),
+    (3420, 30, 0.6), (1710, 50, 2), (1710, 30, 1.2), (993, 20, 1.378),
+])  # fmt: skip
+def test_resize_factor_brings_the_scale_to_idrids_when_it_is_far(monkeypatch, pixels, degrees, expected):
+    monkeypatch.setattr(module, "field_diameter", lambda fov: float(pixels))
+    factor, notes = resize_factor(None, degrees)
+    if 0.8 <= expected <= 1.25:
+        assert factor == 1 and notes == ()
+    else:
+        assert factor == pytest.approx(expected, rel=1e-3) and f"Resized by {factor:.2f}" in notes[0]
+
+
+@pytest.mark.parametrize("factor", [1, 0.5, 2, 1.7])
+def test_lesion_is_found_where_it_is_whatever_the_scale(factor):
+    system = DarkSpots()
+    found = segment(photograph(), system, threshold=0.5, degrees=DEGREES * factor)
+    assert found.resized == pytest.approx(factor, rel=0.02)
+    assert system.shape == pytest.approx((200 * factor, 240 * factor), rel=0.02)
+    assert found.probability.shape == found.mask.shape == (200, 240) and found.probability.dtype == np.uint16
+    assert not found.probability[~found.fov].any()
+    assert len(found.lesions) == 1
+    lesion = found.lesions.loc[0]
+    assert (lesion["row"], lesion["column"]) == pytest.approx((70, 150), abs=0.6)
+    assert lesion["area"] == pytest.approx(np.pi * 5**2, rel=0.35)
+
+
+def test_resize_overrules_the_degrees():
+    system = DarkSpots()
+    assert segment(photograph(), system, degrees=20, resize=1).resized == 1
+    assert system.shape == (200, 240)
+
+
+def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WORKING_PIXELS", 100_000)
+    with pytest.raises(MaaError, match="--degrees"):
+        segment(photograph(), DarkSpots(), degrees=DEGREES * 2)
+
+
+@pytest.mark.parametrize("wrong", [
+    {"threshold": 0}, {"threshold": 1.1}, {"threshold": float("nan")}, {"degrees": 0}, {"degrees": 400},
+    {"resize": 0}, {"resize": -1},
+])  # fmt: skip
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(MaaError, match="choose"):
+        segment(photograph(), DarkSpots(), **wrong)
+
+
+# --- what is found --------------------------------------------------------------------------------
+
+
+def result(probability, threshold=0.5):
+    levels = np.round(np.asarray(probability) * FULL_SCALE).astype(np.uint16)
+    image = np.full((*levels.shape, 3), 100, np.uint8)
+    return Segmentation("eye", image, np.ones(levels.shape, bool), levels, "fused", threshold)
+
+
+def test_lesions_are_connected_groups_the_most_probable_first():
+    probability = np.zeros((6, 8))
+    probability[1, 1], probability[2, 2] = 0.6, 0.5  # joined by a corner
+    probability[4, 5:8] = [0.7, 0.9, 0.7]
+    probability[0, 7] = 0.49
+    expected = pd.DataFrame(
+        {"image": "eye", "row": [4.0, 1.5], "column": [6.0, 1.5], "area": [3, 2], "score": [0.9, 0.6]}
+    )
+    pd.testing.assert_frame_equal(result(probability).lesions, expected, check_dtype=False, atol=1e-4)
+
+
+def test_no_lesion_is_an_empty_table_with_the_same_columns():
+    empty = result(np.zeros((4, 4)))
+    assert list(empty.lesions) == ["image", "row", "column", "area", "score"] and len(empty.lesions) == 0
+    assert (empty.overlay == empty.image).all()
+
+
+def test_overlay_draws_around_the_lesion_and_not_on_it():
+    probability = np.zeros((60, 60))
+    probability[30, 30] = 1
+    drawn = (result(probability).overlay == OUTLINE).all(axis=2)
+    assert drawn.any() and not drawn[28:33, 28:33].any() and not drawn[:20].any()
+
+
+def test_threshold_is_the_chosen_one_unless_named_and_missing_is_said():
+    chosen = segment(photograph(), DarkSpots(hgn_1x=0.37), resize=1)
+    assert chosen.threshold == 0.37 and chosen.notes == ()
+    assert segment(photograph(), DarkSpots(hgn_1x=0.37), threshold=0.2, resize=1).threshold == 0.2
+    unchosen = segment(photograph(), DarkSpots(), resize=1)
+    assert unchosen.threshold == segmentation.UNCHOSEN_THRESHOLD and "maa evaluate" in unchosen.notes[0]
+
+
+def test_three_lines_of_python_give_the_systems_own_map(tmp_path):
+    fundus = make_phantom(3, config=PhantomConfig(size=128))
+    Image.fromarray(fundus.image).save(tmp_path / "eye.png")
+    system = tiny_system(hypothesis=0.05, thresholds={"prn_full": 0.3})
+    found = segment(tmp_path / "eye.png", system, resize=1)
+    assert (found.name, found.map, found.threshold) == ("eye", "prn_full", 0.3)
+    from maa.data import stack_photograph
+
+    maps = system.maps(stack_photograph(found.image, found.fov))
+    assert (found.probability == maps["prn_full"]).all()
+
+
+def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
+    paper = tiny_system(thresholds={"prn_full": 0.3})
+    settings = Settings(hypothesis=0.05, thresholds={"prn_full": 0.3, LAST: 0.2})
+    system = Beyond(paper, (UNet(2).eval(),), PRN(2, 4).eval(), settings)
+    found = segment(photograph((96, 96), 45, None), system, resize=1)
+    assert (found.map, found.threshold) == (LAST, 0.2) and found.probability.shape == (96, 96)
+    assert len(system.networks) == 5 and len(paper.networks) == 3
+    assert network_fingerprint(system.networks) != network_fingerprint(paper.networks) == network_fingerprint(tiny_system().networks)
+
+
+def test_both_tracks_come_with_the_package(tmp_path):
+    assert segmentation.load_system().final == segmentation.TRACKS["paper"] == "prn_full"
+    assert segmentation.load_system(track="beyond").final == segmentation.TRACKS["beyond"] == LAST
+    with pytest.raises(MaaError, match="choose paper or beyond"):
+        segmentation.load_system(track="other")
+    with pytest.raises(MaaError, match="no folder of weights"):
+        segmentation.load_system(tmp_path / "absent")
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def eyes(tmp_path):
+    folder = tmp_path / "eyes"
+    folder.mkdir()
+    for name in ("left.png", "right.png"):
+        Image.fromarray(photograph()).save(folder / name)
+    return folder
+
+
+def test_files_hold_the_map_the_mask_and_the_overlay(tmp_path):
+    found = segment(photograph(), DarkSpots(), resize=1, name="eye")
+    files = found.save(tmp_path / "new" / "folder")
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "eye_mask.png", "eye_overlay.jpg", "eye_probability.png"
+    ]  # fmt: skip
+    assert (np.asarray(Image.open(files["probability"])) == found.probability).all()
+    assert (np.asarray(Image.open(files["mask"])) == 255 * found.mask).all()
+    overlay = np.asarray(Image.open(files["overlay"])).astype(int)
+    assert np.abs(overlay - found.overlay).mean() < 5
+
+
+def test_table_holds_every_lesion_of_every_photograph(eyes, tmp_path):
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    table = pd.read_csv(tmp_path / "out" / "lesions.csv")
+    assert list(table) == ["image", "row", "column", "area", "score"]
+    assert list(table["image"]) == ["left", "right"] == list(report.photographs["image"])
+    assert len(list((tmp_path / "out").iterdir())) == 2 * 3 + len(segmentation.TABLES)
+
+
+def test_nothing_found_is_a_table_without_rows(tmp_path):
+    Image.fromarray(photograph(spot=None)).save(tmp_path / "eye.png")
+    report = segment_files([tmp_path / "eye.png"], tmp_path / "out", DarkSpots(), resize=1, threshold=0.9)
+    assert (tmp_path / "out" / "lesions.csv").read_text() == "image,row,column,area,score\n"
+    assert list(report.photographs["lesions"]) == [0]
+
+
+def test_bad_photographs_do_not_stop_the_good_ones(eyes, tmp_path):
+    (eyes / "broken.jpg").write_bytes(b"no image")
+    report = segment_files([tmp_path / "absent.png", eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert list(report.photographs["image"]) == ["left", "right"]
+    assert ["absent.png" in str(report.problems[0]), "broken.jpg" in str(report.problems[1])] == [True, True]
+    assert not [path for path in (tmp_path / "out").iterdir() if "broken" in path.name or "partial" in path.name]
+
+
+def test_names_are_unique_and_say_where_a_photograph_is_from(tmp_path):
+    for place in ("a/1.jpg", "b/1.jpg", "b/1.png", "b/2.jpg", "c/B_1.jpg"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    jobs, problems, _ = photographs_of([tmp_path / "a", tmp_path / "b", tmp_path / "c", tmp_path / "b" / "2.jpg"])
+    assert problems == []
+    names = {str(path.relative_to(tmp_path)): name for path, name in jobs}
+    assert names == {"a/1.jpg": "a_1", "b/1.jpg": "b_1", "b/1.png": "b_1_2", "b/2.jpg": "2", "c/B_1.jpg": "B_1_3"}
+
+
+def test_what_a_folder_holds_besides_photographs_is_said(eyes):
+    (eyes / "notes.txt").write_text("")
+    (eyes / ".hidden.jpg").write_text("")
+    (eyes / "more").mkdir()
+    jobs, problems, notes = photographs_of([eyes])
+    assert [name for _, name in jobs] == ["left", "right"] and problems == []
+    assert notes == [f"{eyes}: passed over 1 other file and 1 folder."]
+    assert "its folders are not searched" in str(photographs_of([eyes.parent])[1][0])
+    assert "holds no photograph:" in str(photographs_of([eyes / "more"])[1][0])
+
+
+def test_photographs_are_never_overwritten_nor_mixed_with_results(eyes):
+    with pytest.raises(MaaError, match="folder of the photographs"):
+        segment_files([eyes], eyes, DarkSpots())
+    (eyes / "right.png").rename(eyes / "left_mask.png")
+    before = (eyes / "left_mask.png").read_bytes()
+    with pytest.raises(MaaError, match="replace the photograph .*left_mask.png"):
+        segment_files([eyes / "left.png", eyes / "left_mask.png"], eyes, DarkSpots())
+    assert sorted(path.name for path in eyes.iterdir()) == ["left.png", "left_mask.png"]
+    assert (eyes / "left_mask.png").read_bytes() == before
+
+
+def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path, monkeypatch):
+    found = segment(photograph(), DarkSpots(), resize=1)
+    monkeypatch.setattr(Image.Image, "save", full_after(2, Image.Image.save))
+    with pytest.raises(MaaError, match="No space left"):
+        found.save(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def full_after(count, save):
+    calls = SimpleNamespace(left=count)
+
+    def full(self, path, **options):
+        if calls.left == 0:
+            path.write_bytes(b"half a fi")
+            raise OSError(28, "No space left on device")
+        calls.left -= 1
+        save(self, path, **options)
+
+    return full
+
+
+def test_results_cannot_go_into_a_file(eyes, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MaaError, match="is a file"):
+        segment_files([eyes], tmp_path / "file", DarkSpots())
+
+
+# --- the tables and the page ------------------------------------------------------------------------
+
+
+def test_table_of_photographs_accounts_for_every_photograph(eyes, tmp_path):
+    (eyes / "broken.jpg").write_bytes(b"no image")
+    Image.fromarray(photograph(spot=None)).save(eyes / "clean.png")
+    segment_files([eyes], tmp_path / "out", DarkSpots(), threshold=0.7, resize=1)
+    table = pd.read_csv(tmp_path / "out" / "photographs.csv", index_col="image")
+    assert list(table) == ["file", "lesions", "score", "resized", "warnings"]
+    assert list(table.index) == ["clean", "left", "right", "broken"]
+    assert table.loc["clean", "lesions"] == 0 and np.isnan(table.loc["clean", "score"])
+    assert np.isnan(table.loc["broken", "lesions"]) and "Not segmented: broken.jpg" in table.loc["broken", "warnings"]
+    assert str(eyes) not in (tmp_path / "out" / "index.html").read_text(), "a colleague needs no folder of this machine"
+    assert ",0,,1" in (tmp_path / "out" / "photographs.csv").read_text(), "counts are whole numbers"
+
+
+def test_a_second_run_leaves_no_table_of_the_first_and_says_what_else_is_there(eyes, tmp_path):
+    out = tmp_path / "out"
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"]
+    assert report.notes == ["out also holds 1 overlay of earlier runs, which the tables and the page leave out."]
+    assert report.notes[0] in (out / "index.html").read_text()
+    (eyes / "bad.png").write_bytes(b"no image")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    segment_files([eyes / "bad.png"], out, DarkSpots(), resize=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "a run without a result changes nothing"
+
+
+def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
+    calls = []
+
+    def stopped(path, *arguments):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return segment(path, *arguments)
+
+    monkeypatch.setattr(module, "segment", stopped)
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert "Stopped by hand after 1 of 2" in str(report.problems[0])
+    assert list(pd.read_csv(tmp_path / "out" / "lesions.csv")["image"]) == ["left"]
+    assert "Stopped by hand" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmentation.summary, "contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(MaaError, match="No space left"):
+        segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert not {path.name for path in (tmp_path / "out").iterdir()} & set(segmentation.TABLES)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_warnings_reach_the_table_and_the_page(eyes, tmp_path):
+    (eyes / "right.png").unlink()
+    Image.fromarray(photograph() // 8).save(eyes / "dark.png")
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    said = dict(zip(report.photographs["image"], report.photographs["warnings"]))
+    assert said["left"] == () and said["dark"][0].startswith("Too dark")
+    assert "Too dark" in (tmp_path / "out" / "photographs.csv").read_text()
+    assert (tmp_path / "out" / "index.html").read_text().count("Too dark") == 1
+
+
+@pytest.mark.parametrize("value", [
+    ({"name": "a.jpg", "type": "image/jpeg", "content": memoryview(b"bytes")},),  # ipywidgets 8
+    {"a.jpg": {"metadata": {"name": "a.jpg"}, "content": b"bytes"}},  # ipywidgets 7
+])  # fmt: skip
+def test_uploaded_file_is_read_in_both_versions_of_the_widget(value):
+    assert segmentation.uploaded(value) == b"bytes"
+    with pytest.raises(MaaError, match="No photograph was chosen"):
+        segmentation.uploaded(type(value)())
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def test_default_weights_come_with_the_package_and_make_the_whole_system():
+    system = System.load(segmentation.default_weights())
+    assert system.rows == list(ROWS) and set(system.settings.thresholds) == set(ROWS)
+    assert set(system.settings.weights) == set(SECOND_STAGE)
+
+
+def test_an_installation_without_weights_says_how_to_make_some(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "maa" / "segment.py"))
+    with pytest.raises(MaaError, match="maa train hgn-1x"):
+        segmentation.default_weights()

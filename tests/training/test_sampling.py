@@ -1,0 +1,152 @@
+"""Tests of maa.sampling: the formula, the statistics, and millions of patches."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from maa.training import SelectiveSampler
+
+errors = hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(0, 1, width=32))
+
+
+@given(errors)
+def test_probability_is_the_error_over_the_sum_of_errors(error):
+    sampler = SelectiveSampler(error.size)
+    sampler.update(error)
+    exact = error.astype(np.float64)
+    expected = exact / exact.sum() if exact.any() else np.full(error.size, 1 / error.size)
+    assert sampler.probabilities == pytest.approx(expected, rel=1e-6)
+    assert sampler.probabilities.sum() == pytest.approx(1)
+    assert sampler.effective_size == pytest.approx(1 / (expected**2).sum(), rel=1e-5)
+
+
+def test_probabilities_sum_to_one_in_double_precision():
+    """Divided in float32, those of a large pool would be off in the seventh digit."""
+    sampler = SelectiveSampler(300_001)
+    sampler.update(np.random.default_rng(0).random(300_001, dtype=np.float32))
+    assert sampler.probabilities.dtype == np.float64
+    assert sampler.probabilities.sum() == pytest.approx(1, abs=1e-12)
+    assert sampler.probabilities[7] == pytest.approx(float(sampler.error[7]) / sampler.error.sum(dtype=np.float64), rel=1e-14)
+
+
+def test_the_first_epoch_is_uniform():
+    sampler = SelectiveSampler(10)
+    assert (sampler.probabilities == 0.1).all() and sampler.effective_size == pytest.approx(10)
+
+
+def test_draws_follow_the_probabilities():
+    rng = np.random.default_rng(0)
+    error = rng.random(50).astype(np.float32) ** 3
+    sampler = SelectiveSampler(50)
+    sampler.update(error)
+    counts = np.bincount(sampler.draw(200_000, rng), minlength=50)
+    assert stats.chisquare(counts, sampler.probabilities * 200_000).pvalue > 0.001
+    # ... and the test would see a sampler that ignores them, or that is one off.
+    assert stats.chisquare(counts, np.full(50, 4000)).pvalue < 1e-9
+    assert stats.chisquare(np.roll(counts, 1), sampler.probabilities * 200_000).pvalue < 1e-9
+
+
+def test_draws_are_independent_of_one_another():
+    sampler = SelectiveSampler(4)
+    sampler.update([0.1, 0.2, 0.3, 0.4])
+    drawn = sampler.draw(100_000, np.random.default_rng(1))
+    pairs = np.bincount(drawn[:-1] * 4 + drawn[1:], minlength=16).reshape(4, 4)
+    assert stats.chi2_contingency(pairs).pvalue > 0.001
+
+
+@given(errors, st.integers(0, 2**32))
+def test_a_patch_without_error_is_never_drawn(error, seed):
+    sampler = SelectiveSampler(error.size)
+    sampler.update(error)
+    drawn = sampler.draw(500, np.random.default_rng(seed))
+    assert drawn.dtype == np.int64 and drawn.min() >= 0 and drawn.max() < error.size
+    assert not error.any() or error[drawn].all()
+
+
+def test_the_extremes_of_the_generator_hit_only_patches_with_error():
+    class Extreme:
+        def __init__(self, value):
+            self.value = value
+
+        def random(self, count):
+            return np.full(count, self.value)
+
+    sampler = SelectiveSampler(6)
+    sampler.update([0, 0, 0.3, 0.7, 0, 0])
+    assert sampler.draw(1, Extreme(0.0))[0] == 2
+    assert sampler.draw(1, Extreme(np.nextafter(1.0, 0)))[0] == 3
+
+
+def test_draws_repeat_with_the_generator_and_none_is_none():
+    sampler = SelectiveSampler(100)
+    sampler.update(np.linspace(0, 1, 100))
+    a, b = (sampler.draw(50, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(a, b) and len(sampler.draw(0, np.random.default_rng(0))) == 0
+
+
+def test_a_partial_update_changes_the_patches_it_names_and_no_other():
+    sampler = SelectiveSampler(5)
+    sampler.update([0.1, 0.2, 0.3, 0.4, 0.5])
+    sampler.update([0.9, 0.0], indices=np.array([3, 0]))
+    assert sampler.error == pytest.approx([0, 0.2, 0.3, 0.9, 0.5])
+    assert sampler.probabilities == pytest.approx(np.array([0, 0.2, 0.3, 0.9, 0.5]) / 1.9)
+    assert 0 not in sampler.draw(2000, np.random.default_rng(0))
+
+
+def test_a_model_without_any_error_is_sampled_evenly():
+    sampler = SelectiveSampler(4)
+    sampler.update(np.zeros(4))
+    assert (sampler.probabilities == 0.25).all()
+
+
+@pytest.mark.parametrize("bad", [[0.1, -0.01, 0.2], [0.1, 1.01, 0.2], [0.1, np.nan, 0.2], [0.1, 0.2], [[0.1, 0.2, 0.3]]])
+def test_what_is_no_error_is_refused_and_changes_nothing(bad):
+    sampler = SelectiveSampler(3)
+    sampler.update([0.5, 0.25, 0.25])
+    with pytest.raises(ValueError, match="errors"):
+        sampler.update(bad)
+    assert sampler.probabilities == pytest.approx([0.5, 0.25, 0.25])
+
+
+def test_an_array_of_the_caller_is_not_kept():
+    error = np.array([0.5, 0.5], np.float32)
+    sampler = SelectiveSampler(2)
+    sampler.update(error)
+    error[:] = 0
+    assert (sampler.error == 0.5).all()
+
+
+def test_a_pool_needs_a_patch():
+    with pytest.raises(ValueError, match="at least one"):
+        SelectiveSampler(0)
+
+
+def test_five_million_patches_in_little_memory_and_time():
+    size, rng = 5_000_000, np.random.default_rng(0)
+    error = rng.random(size, dtype=np.float32) * 1e-3  # all small but for one thousand
+    error[:1000] = 1
+    tracemalloc.start()
+    started = time.process_time()
+    sampler = SelectiveSampler(size)
+    sampler.update(error)
+    drawn = sampler.draw(100_000, rng)
+    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * size  # float32 error and float64 sum, the old sum alive while the new one is made
+    assert seconds < 2
+    share = error[:1000].sum() / error.sum(dtype=np.float64)
+    assert (drawn < 1000).mean() == pytest.approx(share, abs=0.01)
+
+
+def test_small_errors_among_many_are_not_lost_in_the_sum():
+    """A float32 sum stands still at 2 ** 24; every patch behind it would then be drawn never."""
+    size = 2**24 + 2**22
+    sampler = SelectiveSampler(size)
+    drawn = sampler.draw(10_000, np.random.default_rng(0))
+    assert (drawn > 2**24).mean() == pytest.approx(0.2, abs=0.02)
