@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from maa import provenance
-from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.provenance import (
+    cache_folder,
+    code_fingerprint,
+    environment,
+    fingerprint,
+    write_json,
+)
 from maa.training import PRNConfig, Schedule
 
 SOURCE = '''"""Module."""

@@ -19,9 +19,11 @@ from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_cache import get_cache
 from myst_nb.core.read import read_myst_markdown_notebook
 
-import maa.records
+import maa
+from maa.provenance import write_json
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(maa.__file__).parent
 
 
 def code_of(page: Path) -> str:
@@ -39,17 +41,22 @@ def parsed(code: str) -> ast.Module:
     return ast.parse(code)
 
 
+def file_of(module: str, package: Path) -> Path | None:
+    """The file of a module of `maa`, by its name after "maa."; None where there is no such module."""
+    path = package.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
 def imports_of(code: str, package: Path) -> set[str]:
     """Names of the modules of `maa` that code imports, anywhere in it."""
     names = set()
     for node in ast.walk(parsed(code)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.removeprefix("maa.") for alias in node.names if alias.name.startswith("maa.")}
-        elif isinstance(node, ast.ImportFrom) and node.module == "maa":
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("maa."):
-            names.add(node.module.removeprefix("maa."))
-    return {name for name in names if (package / f"{name}.py").is_file()}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names = {name.removeprefix("maa.") for name in names if name.startswith("maa.")}
+    return {name for name in names if file_of(name, package)}
 
 
 def modules_of(code: str, package: Path) -> set[str]:
@@ -57,7 +64,7 @@ def modules_of(code: str, package: Path) -> set[str]:
     found, new = set(), imports_of(code, package)
     while new:
         found |= new
-        new = set().union(*(imports_of((package / f"{name}.py").read_text(), package) for name in new)) - found
+        new = set().union(*(imports_of(file_of(name, package).read_text(), package) for name in new)) - found
     return found
 
 
@@ -66,25 +73,38 @@ def printable(code: str, package: Path, modules: set[str]) -> list[str]:
     named = {getattr(node, "id", getattr(node, "attr", None)) for node in ast.walk(parsed(code))}
     found = []
     for module in sorted(modules):
-        text = (package / f"{module}.py").read_text()
+        text = file_of(module, package).read_text()
         for node in ast.walk(parsed(text)):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in named:
-                found.append("\n".join(text.split("\n")[node.lineno - 1:node.end_lineno]))
+                found.append("\n".join(text.split("\n")[node.lineno - 1 : node.end_lineno]))
     return found
 
 
-def inputs(page: Path, root: Path = ROOT) -> str:
+def what_it_does(code: str) -> str:
+    """Code without comments, docstrings and layout, none of which changes what it does."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # A string that stands alone is a docstring or a note on the name above it.
+            node.body = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+    return ast.dump(tree)
+
+
+def inputs(page: Path, root: Path = ROOT, package: Path = PACKAGE) -> str:
     """A fingerprint of all that decides what a page shows, but for its own text."""
-    code, package = code_of(page), Path(maa.records.__file__).parent
+    code = code_of(page)
     modules = modules_of(code, package)
     files = [root / "constraints.txt"]
     if modules:
         files += (path for path in (package / "pretrained").rglob("*") if path.is_file())
-    if "published" in code:
+    if "published" in code or "verdict" in code:
         files += (root / "results").glob("*/*.json")
-    source = printable(code, package, modules) if "inspect" in code else []
-    digest = hashlib.sha256(repr([sys.version, os.environ.get("MAA_IDRID"), source]).encode())
-    digest.update(maa.records.code_fingerprint(*modules).encode())
+    source = printable(code, package, modules) if "inspect" in code or "show(" in code else []
+    named = [os.environ.get(name) for name in ("MAA_IDRID", "MAA_RESULTS")]
+    digest = hashlib.sha256(repr([sys.version, named, source]).encode())
+    for module in sorted(modules):
+        digest.update(f"{module}:{what_it_does(file_of(module, package).read_text())}\n".encode())
     for path in sorted(files):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -114,7 +134,7 @@ def remember(app, doctree):
     if page in app.env.maa_inputs:
         file = known(app.env)
         before = json.loads(file.read_text()) if file.is_file() else {}
-        maa.records.write_json(file, before | {page: app.env.maa_inputs[page]})
+        write_json(file, before | {page: app.env.maa_inputs[page]})
 
 
 def setup(app):

@@ -6,6 +6,6 @@ exit status 2.
 """
 
 from maa.cli import data, train, segment, reproduce  # noqa: F401, I001  # the order of the commands in the help
-from maa.cli.app import app, main
+from maa.cli.base import ProfileName, app, main
 
-__all__ = ["app", "main"]
+__all__ = ["ProfileName", "app", "main"]

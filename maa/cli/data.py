@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maa.cli.app import DataOption, SeedOption, app, complain
+from maa.cli.base import DataOption, SeedOption, app, complain
 from maa.errors import MaaError
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maa.cli.app import DataOption, ProfileName, ProfileOption, app, find_dataset, rows_table, say, writable_folder
+from maa.cli.base import DataOption, ProfileName, ProfileOption, app, find_dataset, rows_table, say, writable_folder
 from maa.progress import duration
 
 

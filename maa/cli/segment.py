@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from maa.cli.app import Track, app, complain, say
+from maa.cli.base import Track, app, complain, say
 
 
 @app.command()

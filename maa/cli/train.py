@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from maa.cli.app import (
+from maa.cli.base import (
     DataOption,
     ProfileName,
     ProfileOption,

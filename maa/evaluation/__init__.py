@@ -48,7 +48,7 @@ from maa.evaluation.intervals import (
 from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
 from maa.evaluation.pixels import LEVELS, PROBABILITIES, PixelScores, check_mask, checked_maps, first_level, new_name, quantise
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
-from maa.evaluation.vessels import green_channel, vessels
+from maa.evaluation.vesselness import green_channel, vessels
 
 __all__ = [
     "CATEGORIES",

@@ -26,7 +26,7 @@ from maa.errors import MaaError
 from maa.evaluation.intervals import Interval
 from maa.evaluation.pixels import PROBABILITIES, checked_maps, first_level
 from maa.evaluation.regions import components
-from maa.evaluation.vessels import green_channel, vessels
+from maa.evaluation.vesselness import green_channel, vessels
 
 #: A lesion is compared with the ground from so many to so many pixels outside it.  The first pixels are left out,
 #: because nobody draws a border that exactly.

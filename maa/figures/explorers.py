@@ -28,7 +28,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from maa.evaluation.curves import operating_points
-from maa.figures import embedding, maps, style
+from maa.figures import embedding, style
+from maa.figures import maps as map_figures
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +219,7 @@ def _threshold_picture(shown, threshold, point, curve) -> Figure:
     with mpl.rc_context(style.STYLE):
         figure = style.new_figure(height=3.9)
         left, right = figure.subplots(1, 2)
-        left.imshow(maps.error_colours(image, probability >= threshold, truth))
+        left.imshow(map_figures.error_colours(image, probability >= threshold, truth))
         style.bare(left)
         right.plot(curve[1], curve[0], color=style.PALETTE["paper"], marker=".", ms=4, lw=1.2)
         right.plot(point[1], point[0], marker="o", ms=11, color=style.PALETTE["MA"], mec="white", clip_on=False)
@@ -234,7 +235,7 @@ def _threshold_row(shown, thresholds, precision, recall, some) -> Figure:
     with mpl.rc_context(style.STYLE):
         figure = style.new_figure(height=style.WIDTH / len(some) * image.shape[0] / image.shape[1] + 1.15)
         for ax, i in zip(figure.subplots(1, len(some), squeeze=False)[0], some):
-            ax.imshow(maps.error_colours(image, probability >= thresholds[i], truth))
+            ax.imshow(map_figures.error_colours(image, probability >= thresholds[i], truth))
             style.bare(ax)
             ax.set_title(f"threshold {thresholds[i]:g}\nprecision {precision[i]:.2f}\nrecall {recall[i]:.2f}")
         _error_legend(figure)
@@ -282,7 +283,7 @@ def scale_explorer(
     crop = image[view]
     maps = {name: m[view] for name, m in maps.items()}
     outline = None if truth is None else truth[view]
-    static = maps.map_row(crop, maps, outline, gain)
+    static = map_figures.map_row(crop, maps, outline, gain)
     frames = []
     for name in ("photograph", *maps):
         with mpl.rc_context(style.STYLE):
@@ -291,7 +292,7 @@ def scale_explorer(
             if name == "photograph":
                 ax.imshow(crop)
             else:
-                maps.draw_heat(ax, crop, maps[name], 1, gain)
+                map_figures.draw_heat(ax, crop, maps[name], 1, gain)
             if outline is not None:
                 style.draw_outline(ax, outline, style.LESION_INK["MA"][0])
             style.bare(ax)

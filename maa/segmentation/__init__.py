@@ -32,7 +32,7 @@ from maa.segmentation.one import (
     uploaded,
     write_together,
 )
-from maa.segmentation.page import (
+from maa.segmentation.summary import (
     CROP_SIDE,
     CROPS,
     FEW,

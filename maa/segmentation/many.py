@@ -16,7 +16,7 @@ from maa.inference.beyond import Beyond
 from maa.inference.system import System
 from maa.models.weights import network_fingerprint
 from maa.progress import track as tracked
-from maa.segmentation import page
+from maa.segmentation import summary
 from maa.segmentation.one import COLUMNS, MAPS, check, output_files, segment, write_together
 from maa.segmentation.scale import FIELD_DEGREES
 
@@ -112,7 +112,7 @@ def segment_files(
             if not rows:
                 for table in TABLES:
                     (out / table).unlink(missing_ok=True)
-            entries.append(page.entry(found, path.name, files["overlay"].name, *page.sizes(len(jobs))))
+            entries.append(summary.entry(found, path.name, files["overlay"].name, *summary.sizes(len(jobs))))
             best = found.lesions["score"].max() if len(found.lesions) else float("nan")
             rows.append((name, path, len(found.lesions), best, found.resized, found.warnings, found.notes))
             lesions.append(found.lesions)
@@ -149,18 +149,17 @@ def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequen
     )
     photographs = pd.concat([photographs, lost], ignore_index=True) if len(lost) else photographs
     lesions = report.lesions.round({"row": 1, "column": 1, "score": 4})
-    page = page.page(entries, run, refused, report.notes)
     texts = {
         "lesions.csv": lesions.to_csv(index=False, lineterminator="\n"),
         "photographs.csv": photographs.to_csv(index=False, lineterminator="\n"),
-        "index.html": page,
+        "index.html": summary.page(entries, run, refused, report.notes),
     }
 
     def write(table, partial):
         if table in texts:
             partial.write_text(texts[table], encoding="utf-8")
         else:
-            page.contact_sheet(entries).save(partial, "JPEG", quality=88)
+            summary.contact_sheet(entries).save(partial, "JPEG", quality=88)
 
     write_together({table: out / table for table in TABLES}, write)
 

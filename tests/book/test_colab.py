@@ -118,7 +118,7 @@ def test_the_first_cell_installs_maa_alone_and_prints_one_line(colab):
     assert done.stdout.split("\n") == [f"maa {VERSION} with torch {TORCH}", ""] and not done.stderr
     assert {name.split("-")[0] for name in colab.installed()} == {"maa"}
     assert colab.run("-c", FIRST).stdout == done.stdout, "a second time it does nothing"
-    places = colab.run("-c", "import maa.hgn, torch; print(maa.hgn.__file__, torch.__file__)").stdout.split()
+    places = colab.run("-c", "import maa.models.hgn as hgn, torch; print(hgn.__file__, torch.__file__)").stdout.split()
     assert Path(places[0]).is_relative_to(colab.site_packages)
     assert Path(places[1]).is_relative_to(colab.folder.parent / "libraries")
 
@@ -142,7 +142,7 @@ def test_binder_installs_maa_alone_and_editable(tmp_path, checkout):
     done = subprocess.run([checkout / ".binder" / "postBuild"], cwd=checkout, env=machine.environment | {"PATH": path},
                           check=True, capture_output=True, text=True)
     assert done.stdout == f"maa {VERSION} with torch {TORCH}\n"
-    assert machine.run("-c", "import maa.hgn; print(maa.hgn.__file__)").stdout.strip() == str(checkout / "maa" / "hgn.py")
+    assert machine.run("-c", "import maa.models.hgn as hgn; print(hgn.__file__)").stdout.strip() == str(checkout / "maa" / "models" / "hgn.py")
     assert {name for name in machine.installed() if name.endswith(".dist-info")} == {f"maa-{VERSION}.dist-info"}
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import maa.records
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import stale_pages  # noqa: E402
@@ -20,30 +18,32 @@ sys.path.insert(0, {str(ROOT / "book" / "_ext")!r})
 extensions = ["myst_nb", "stale_pages"]
 nb_execution_mode = "cache"
 exclude_patterns = ["_build"]
-import maa.records, stale_pages
-maa.records.__file__ = "package/records.py"
-stale_pages.ROOT = stale_pages.Path(".").resolve()
-stale_pages.inputs.__defaults__ = (stale_pages.ROOT,)
+import stale_pages
+here = stale_pages.Path(".").resolve()
+stale_pages.inputs.__defaults__ = (here, here / "package")
 """
 
 
 @pytest.fixture
-def book(tmp_path, monkeypatch):
-    """A book of four pages over a package of three modules: `top` imports `base`, and `other` stands alone."""
+def book(tmp_path):
+    """A book of five pages over a package: `room.top` imports `base`, and `other` stands alone."""
     package = tmp_path / "package"
     (package / "pretrained").mkdir(parents=True)
     (package / "base.py").write_text('def one():\n    """One."""\n    return 1\n')
-    (package / "top.py").write_text("def two():\n    from maa.base import one\n    return 2 * one()\n")
+    (package / "room").mkdir()
+    (package / "room" / "__init__.py").write_text("from maa.room.top import two\n")
+    (package / "room" / "top.py").write_text("def two():\n    from maa.base import one\n    return 2 * one()\n")
     (package / "other.py").write_text("THREE = 3\n")
     (tmp_path / "results" / "run").mkdir(parents=True)
     (tmp_path / "results" / "run" / "results.json").write_text("{}")
     (tmp_path / "constraints.txt").write_text("numpy==1\n")
     (tmp_path / "conf.py").write_text(CONF)
-    (tmp_path / "index.md").write_text("# Book\n\n```{toctree}\ncomputes\nprints\nreads\nalone\n```\n")
+    (tmp_path / "index.md").write_text("# Book\n\n```{toctree}\ncomputes\nprints\nreads\njudges\nalone\n```\n")
     for name, code in {
-        "computes": "if False:\n    from maa import top",
-        "prints": "import inspect\nif False:\n    from maa import top\n    top.one",
+        "computes": "if False:\n    from maa import room",
+        "prints": "import inspect\nif False:\n    from maa import room\n    room.one",
         "reads": "published = 'run'",
+        "judges": "verdict = 'run'",
     }.items():
         cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(code)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
@@ -51,26 +51,22 @@ def book(tmp_path, monkeypatch):
         "---\nkernelspec: {name: python3, display_name: Python 3}\n"
         "jupytext: {text_representation: {extension: .md, format_name: myst}}\n---\n"
         "# alone\n\n```{code-cell} ipython3\n:tags: [hide-input]\nprint('from maa import other')\n```\n")
-    monkeypatch.setattr(maa.records, "__file__", str(package / "records.py"))
-    maa.records.code_fingerprint.cache_clear()
-    yield tmp_path
-    maa.records.code_fingerprint.cache_clear()
+    return tmp_path
 
 
 def keys(book: Path) -> dict[str, str]:
-    maa.records.code_fingerprint.cache_clear()
     pages = [*book.glob("*.ipynb"), book / "alone.md"]
-    return {page.stem: stale_pages.inputs(page, book) for page in pages}
+    return {page.stem: stale_pages.inputs(page, book, book / "package") for page in pages}
 
 
 @pytest.mark.parametrize(("file", "text", "again"), [
     ("package/base.py", 'def one():\n    """Uno."""  # in Italian\n    return 1\n', {"prints"}),
-    ("package/top.py", "def two():  # twice\n    from maa.base import one\n    return 2 * one()\n", set()),
+    ("package/room/top.py", "def two():  # twice\n    from maa.base import one\n    return 2 * one()\n", set()),
     ("package/base.py", "def one():\n    return 4\n", {"computes", "prints"}),
     ("package/other.py", "THREE = 4\n", set()),
     ("package/pretrained/settings.json", "{}", {"computes", "prints"}),
-    ("results/run/results.json", '{"rows": 1}', {"reads"}),
-    ("constraints.txt", "numpy==2\n", {"computes", "prints", "reads", "alone"}),
+    ("results/run/results.json", '{"rows": 1}', {"reads", "judges"}),
+    ("constraints.txt", "numpy==2\n", {"computes", "prints", "reads", "judges", "alone"}),
 ])
 def test_a_change_concerns_the_pages_that_could_show_it(book, file, text, again):
     before = keys(book)
@@ -93,7 +89,7 @@ def executed(book: Path) -> set[str]:
 
 
 def test_the_build_runs_these_pages_and_no_others(book):
-    assert executed(book) == {"computes", "prints", "reads", "alone"}
+    assert executed(book) == {"computes", "prints", "reads", "judges", "alone"}
     (book / "package" / "base.py").write_text("def one():\n    return 4\n")
     (book / "index.md").write_text((book / "index.md").read_text() + "\nMore words.\n")
     assert executed(book) == {"computes", "prints"}

@@ -19,8 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maa import phantom, training
-from maa.cli import app
+from maa import cli, phantom, training
 from maa.data import read_mask
 from maa.errors import MaaError
 from maa.inference import ROWS, Settings, System, write_settings
@@ -57,7 +56,7 @@ def run(*arguments):
     argv, sys.argv = sys.argv, ["maa", *map(str, arguments)]
     try:
         with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
-            app.main()
+            cli.main()
         status = 0
     except SystemExit as stop:
         status = stop.code or 0
@@ -83,7 +82,7 @@ def test_help_names_every_command_and_how_to_begin():
     assert status == 0
     for word in ("data", "phantom", "MICCAI", "maa phantom --out phantoms", "Exit status"):
         assert word in out
-    names = {command.callback.__name__ for command in app.app.registered_commands}
+    names = {command.callback.__name__ for command in cli.app.registered_commands}
     for name in names:
         status, out, _ = run(name, "--help")
         assert status == 0 and "Usage" in out and len(out) > 400
@@ -110,7 +109,7 @@ def test_as_a_program_bad_input_is_one_sentence_without_traceback(copy):
     with pytest.warns(UserWarning), pytest.raises(MaaError):
         read_mask(mask)
     done = subprocess.run(
-        [sys.executable, "-m", "maa.cli", "data", "--data", copy],
+        [sys.executable, "-m", "maa", "data", "--data", copy],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert refused((done.returncode, done.stdout, done.stderr), mask, "cut short")
@@ -120,7 +119,7 @@ def test_unexpected_error_keeps_its_traceback(monkeypatch, phantoms):
     def broken(root):
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr("maa.idrid.open_dataset", broken)
+    monkeypatch.setattr("maa.data.idrid.open_dataset", broken)
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
         run("data", "--data", phantoms)
 
@@ -172,13 +171,13 @@ def test_without_data_it_explains_and_ends_with_1():
 
 
 def test_fetch_downloads_only_what_is_not_there(phantoms, monkeypatch):
-    monkeypatch.setattr("maa.idrid.fetch", lambda: phantoms)
+    monkeypatch.setattr("maa.data.locate.fetch", lambda: phantoms)
     assert cells(run("data", "--fetch")[1], "all")[0] == 7
 
     def unwanted():
         raise MaaError("downloaded again.")
 
-    monkeypatch.setattr("maa.idrid.fetch", unwanted)
+    monkeypatch.setattr("maa.data.locate.fetch", unwanted)
     assert run("data", "--fetch", "--data", phantoms)[0] == 0
 
 
@@ -247,7 +246,7 @@ def test_phantom_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(phantom, "_write_bytes", full_disk)
+    monkeypatch.setattr("maa.phantom.dataset._write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         run("phantom", "--n", 1, "--size", 128, "--out", tmp_path / "x")
     assert os.listdir(tmp_path) == []
@@ -261,8 +260,8 @@ def weights(tmp_path_factory):
     """A folder of weights of networks that have learnt nothing, with thresholds."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    save_weights(HGN(2), folder / "hgn-1x.safetensors", scale=1.0)
-    save_weights(HGN(2), folder / "hgn-0.5x.safetensors", scale=0.5)
+    save_weights(HGN(2), folder / "hgn-1x.safetensors")
+    save_weights(HGN(2), folder / "hgn-0.5x.safetensors")
     save_weights(PRN(2, 4), folder / "prn.safetensors")
     write_settings(Settings(thresholds=dict.fromkeys(ROWS, 0.2)), folder)
     return folder
@@ -390,7 +389,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(retinas, weig
 
 
 def test_profiles_are_those_of_the_package():
-    assert {profile.value for profile in app.ProfileName} == set(profiles.PROFILES)
+    assert {profile.value for profile in cli.ProfileName} == set(profiles.PROFILES)
 
 
 # --- maa train, evaluate, reproduce ---------------------------------------------------------------
@@ -405,7 +404,7 @@ def test_from_photographs_to_a_table_of_lesions(retinas, tmp_path, monkeypatch, 
         assert status == 0 and err == "" and str(folder / f"{network}.safetensors") in out.replace("\n", "")
         record = json.loads((folder / f"{network}.json").read_text())
         assert record["seed"] == 3 and record["history"]["step"] == [2, 4] and len(record["data"]) == 64
-    monkeypatch.setattr(study, "fit", None)  # what is trained already is not trained again
+    monkeypatch.setattr("maa.replication.study.fit", None)  # what is trained already is not trained again
     assert run(*arguments)[0] == 0
 
     # On the test photographs nothing may be chosen, so there must be thresholds already.
@@ -475,9 +474,9 @@ def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(reti
 def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ships(retinas, tmp_path, tiny_budget, monkeypatch):
     asked = []
     monkeypatch.setitem(profiles.PROFILES, "full", replace(profiles.PROFILES["lesson"], name="full"))
-    monkeypatch.setattr("maa.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
-    monkeypatch.setattr("maa.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out)))
-    monkeypatch.setattr("maa.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
+    monkeypatch.setattr("maa.replication.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
+    monkeypatch.setattr("maa.replication.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out)))
+    monkeypatch.setattr("maa.replication.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
     assert status == 0 and err == ""
@@ -604,7 +603,7 @@ def test_segment_never_writes_among_the_photographs(copy, weights):
 
 
 def test_segment_without_weights_says_how_to_train_them(phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("maa.segment.__file__", str(tmp_path / "maa" / "segment.py"))
+    monkeypatch.setattr("maa.segmentation.one.__file__", str(tmp_path / "maa" / "segmentation" / "one.py"))
     assert refused(run("segment", phantoms, "--out", tmp_path / "found"), "--weights", "maa train hgn-1x")
 
 

@@ -11,7 +11,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from maa.data import Fundus, field_of_view, halve, read_image, read_mask
 from maa.errors import MaaError
@@ -196,7 +196,7 @@ def test_large_photograph_passes_pillows_limit(tmp_path, monkeypatch):
 
 
 def test_absurd_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("maa.fundus.MAX_PIXELS", 1000)
+    monkeypatch.setattr("maa.data.photograph.MAX_PIXELS", 1000)
     path = tmp_path / "a.png"
     Image.fromarray(retina()).save(path)
     with pytest.raises(MaaError, match="440 x 300") as error:

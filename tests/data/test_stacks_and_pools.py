@@ -37,7 +37,6 @@ from maa.data import (
     rim_pixels,
     stack_photograph,
 )
-from maa.data import pools
 from maa.data import stacks as stacks_module
 from maa.errors import MaaError
 

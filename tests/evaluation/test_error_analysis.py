@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from maa.phantom.dataset import _stream
 from scipy import ndimage, stats
 
-import maa.phantom
+from maa import phantom
 from maa.data import EX, FOV, HE, MA, OD, SE, dilate, normalise
 from maa.errors import MaaError
 from maa.evaluation import (
@@ -21,6 +22,7 @@ from maa.evaluation import (
     vessels,
     wilson,
 )
+from maa.phantom import anatomy as anatomy_module
 
 
 def ground(shape=(160, 200)):
@@ -171,14 +173,14 @@ def test_a_short_line_is_no_vessel():
 
 
 def test_the_vessels_of_a_phantom():
-    config = maa.phantom.PhantomConfig()
+    config = phantom.PhantomConfig()
     recall, precision, dots = [], [], []
     for seed in (0, 3):
-        fundus = maa.phantom.make_phantom(seed, config=config)
+        fundus = phantom.make_phantom(seed, config=config)
         anatomy, vascular = (np.random.Generator(np.random.PCG64(child))
-                             for child in maa.phantom._stream(seed).spawn(2))
-        eye = maa.phantom._place_eye(anatomy, config)
-        drawn = maa.phantom._draw_vessels(maa.phantom._grow_vessels(vascular, eye), eye)[0].max(0)
+                             for child in _stream(seed).spawn(2))
+        eye = anatomy_module.place_eye(anatomy, config)
+        drawn = anatomy_module.draw_vessels(anatomy_module.grow_vessels(vascular, eye), eye)[0].max(0)
         found = vessels(normalise(fundus.image, fundus.fov), fundus.fov)
         recall.append(found[(drawn > 0.4) & fundus.fov].mean())
         precision.append(dilate(drawn > 0, 4)[found].mean())

@@ -27,6 +27,7 @@ from maa.evaluation import (
     components,
     expected_calibration_error,
     fixed_thresholds,
+    intervals,
     operating_point,
     paired_bootstrap,
     per_image_mean,
@@ -140,7 +141,7 @@ def test_images_enter_one_by_one_in_any_order():
 
 def test_large_images_are_counted_in_chunks(monkeypatch):
     whole = collected([image(1)]).pooled()
-    monkeypatch.setattr(maa.evaluation, "_CHUNK_PIXELS", 100)
+    monkeypatch.setattr("maa.evaluation.pixels._CHUNK_PIXELS", 100)
     for a, b in zip(collected([image(1)]).pooled(), whole):
         np.testing.assert_array_equal(a, b)
 
@@ -220,9 +221,9 @@ def test_subset_arrays_and_sums_hold_the_same_scores():
 def test_bootstrap_equals_resampling_the_pixels():
     parts = [image(seed, ties=20, signal=seed / 2) for seed in range(5)]
     scores = collected(parts)
-    draws, runs = maa.evaluation._draws([scores], 30, 3, False)
+    draws, runs = intervals._draws([scores], 30, 3, False)
     assert (draws[0] == 1).all() and (draws.sum(1) == 5).all() and (draws[1:] != 1).any()
-    fast = maa.evaluation._resampled([scores], draws, runs, False)
+    fast = intervals._resampled([scores], draws, runs, False)
     slow = [metrics.average_precision_score(*flat([p for p, times in zip(parts, row) for _ in range(int(times))]))
             for row in draws]
     np.testing.assert_allclose(fast, slow)

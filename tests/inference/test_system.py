@@ -92,7 +92,7 @@ def test_only_the_maps_that_are_wanted_are_made(networks, drawn_stacks, monkeypa
     system = system_of(networks, settings=Settings(hypothesis=0.05))
     whole = system.maps(drawn_stacks, 1)
     asked = []
-    monkeypatch.setattr("maa.system.score_hypotheses", lambda prn, *rest: asked.append(prn) or score_hypotheses(prn, *rest))
+    monkeypatch.setattr("maa.inference.system.score_hypotheses", lambda prn, *rest: asked.append(prn) or score_hypotheses(prn, *rest))
     alone = system.maps(drawn_stacks, 1, ["prn_full"])
     assert list(alone) == ["prn_full"] and np.array_equal(alone["prn_full"], whole["prn_full"])
     assert asked == [networks["prn_full"]]

@@ -6,7 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maa.models import MINERS, count_triplets, joint_loss, pairwise_distance, triplet_loss
+from maa.models import (
+    MINERS,
+    count_triplets,
+    joint_loss,
+    pairwise_distance,
+    triplet_loss,
+)
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,14 @@ from tiny import TINY
 from maa import evaluation
 from maa.data import open_dataset
 from maa.replication import ablations
-from maa.replication.ablations import DECISIVE, FIRST_STAGE_QUESTIONS, FURTHER, QUESTIONS, ablate, decide
+from maa.replication.ablations import (
+    DECISIVE,
+    FIRST_STAGE_QUESTIONS,
+    FURTHER,
+    QUESTIONS,
+    ablate,
+    decide,
+)
 from maa.replication.reproduce import REFINEMENTS
 from maa.training import PRNConfig, Probe, Schedule
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-
 from tiny import TINY
 
 from maa import provenance
@@ -13,12 +12,13 @@ from maa.data import open_dataset, stacks
 from maa.errors import MaaError
 from maa.inference import FILES, ROWS, SETTINGS, Settings, System, system
 from maa.replication import evaluate as evaluate_module
-from maa.replication import scores, study, validation
+from maa.replication import study
 from maa.replication.evaluate import choose, evaluate
-from maa.replication.profiles import Profile
 from maa.replication.reproduce import REFINEMENTS, reproduce
-from maa.replication.scores import PAPER, PAPER_GAIN, Scores
-from maa.training import HGNConfig, PRNConfig, Probe, Schedule, UNetConfig
+from maa.replication.scores import PAPER, PAPER_GAIN, REFINEMENT_WEIGHTS, Scores
+from maa.replication.validation import Validation
+from maa.training import Probe
+
 
 @pytest.fixture(scope="module")
 def run(tiny_phantom, tmp_path_factory):
@@ -75,7 +75,7 @@ def test_the_control_scores_a_candidate_by_its_own_peak():
     """Its opinion of a lone peak is the peak's probability; at weight 1 the whole candidate takes it."""
     fused = np.zeros((40, 40), np.uint16)
     fused[10:15, 10:15], fused[12, 12] = 3000, 30000
-    validation = object.__new__(validation.Validation)
+    validation = object.__new__(Validation)
     validation.stacks = None
     maps = dict(validation.second_stage(0, fused, {}, threshold=0.01, weights=(0.0, 1.0)))
     assert np.array_equal(maps["control", 0.0], fused)
@@ -90,7 +90,7 @@ def test_no_folder_of_this_machine_is_in_the_results_file(run):
 def test_the_weight_of_each_refinement_is_the_best_on_validation(run):
     _, out, results = run
     assert results["refinement_weights"].keys() == set(system.SECOND_STAGE)
-    assert set(results["refinement_weights"].values()) <= set(scores.REFINEMENT_WEIGHTS)
+    assert set(results["refinement_weights"].values()) <= set(REFINEMENT_WEIGHTS)
     assert results["settings"]["weights"] == results["refinement_weights"]
 
 
@@ -143,7 +143,7 @@ def test_a_second_replication_trains_nothing_and_gives_the_same_rows(run, monkey
 def test_on_test_the_thresholds_of_validation_are_used_unseen(run, monkeypatch):
     dataset, out, results = run
     system = System.load(out / "weights")
-    monkeypatch.setattr(evaluation, "best_f1_threshold", lambda *_: pytest.fail("chosen on the test images"))
+    monkeypatch.setattr("maa.evaluation.best_f1_threshold", lambda *_: pytest.fail("chosen on the test images"))
     tested = evaluate(system, dataset, "test")
     assert tested["photographs"] == [r.name for r in dataset.select("test")]
     assert tested["settings"] == results["settings"]

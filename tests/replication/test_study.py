@@ -15,7 +15,7 @@ from maa.replication.profiles import FULL, LESSON, PROFILES, QUICK, Profile
 from maa.replication.recipes import RECIPES
 from maa.replication.records import Record
 from maa.replication.study import Study
-from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Probe, Schedule, loop
+from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Probe, Schedule
 
 TINY = Profile(
     "tiny",
@@ -185,10 +185,9 @@ class Noted(Exception):
 @pytest.fixture
 def task_of(dataset, tmp_path, monkeypatch):
     """``task_of(act)``: the task of the last training that `act` would begin."""
-    from maa.replication import study
     from maa.training import loop
 
-    monkeypatch.setattr(patches, "GUARD", 10)  # the phantoms are small
+    monkeypatch.setattr("maa.data.pools.GUARD", 10)  # the phantoms are small
 
     def asks(act, model):
         study, fit = Study(dataset, TINY, tmp_path), loop.fit
@@ -277,11 +276,9 @@ def test_models_are_on_what_the_machine_computes_best_with(dataset, tmp_path, mo
 
 
 def test_a_training_that_was_stopped_goes_on_and_is_never_taken_for_whole(dataset, tmp_path, monkeypatch):
-    from maa.replication import study
-    from maa.training import loop
 
     whole = Study(dataset, TINY, tmp_path / "whole").hgn(1.0)
-    loss, steps = training.HGNTask.loss, []
+    loss, steps = HGNTask.loss, []
 
     def interrupted(self, model, step, rng):
         if step == 3 and 3 not in steps:
@@ -290,7 +287,7 @@ def test_a_training_that_was_stopped_goes_on_and_is_never_taken_for_whole(datase
         steps.append(step)
         return loss(self, model, step, rng)
 
-    monkeypatch.setattr(training.HGNTask, "loss", interrupted)
+    monkeypatch.setattr(HGNTask, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Study(dataset, TINY, tmp_path / "stopped").hgn(1.0)
     resumed = Study(dataset, TINY, tmp_path / "stopped").hgn(1.0)

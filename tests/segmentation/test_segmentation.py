@@ -1,6 +1,5 @@
 """Tests of maa.segment: scale, maps and lesions of photographs that are not IDRiD's, and files that stay whole."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +14,15 @@ from maa.errors import MaaError
 from maa.inference import FULL_SCALE, LAST, ROWS, SECOND_STAGE, Beyond, Settings, System
 from maa.models import HGN, PRN, UNet, network_fingerprint
 from maa.phantom import PhantomConfig, make_phantom
-from maa.segmentation import OUTLINE, Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
+from maa.segmentation import (
+    OUTLINE,
+    Segmentation,
+    field_diameter,
+    photographs_of,
+    resize_factor,
+    segment,
+    segment_files,
+)
 
 
 class DarkSpots:
@@ -76,7 +83,7 @@ def test_field_that_fills_the_frame_has_no_known_scale():
     (3420, 30, 0.6), (1710, 50, 2), (1710, 30, 1.2), (993, 20, 1.378),
 ])  # fmt: skip
 def test_resize_factor_brings_the_scale_to_idrids_when_it_is_far(monkeypatch, pixels, degrees, expected):
-    monkeypatch.setattr(module, "field_diameter", lambda fov: float(pixels))
+    monkeypatch.setattr("maa.segmentation.scale.field_diameter", lambda fov: float(pixels))
     factor, notes = resize_factor(None, degrees)
     if 0.8 <= expected <= 1.25:
         assert factor == 1 and notes == ()
@@ -105,7 +112,7 @@ def test_resize_overrules_the_degrees():
 
 
 def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(module, "MAX_WORKING_PIXELS", 100_000)
+    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
     with pytest.raises(MaaError, match="--degrees"):
         segment(photograph(), DarkSpots(), degrees=DEGREES * 2)
 
@@ -335,7 +342,7 @@ def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return segment(path, *arguments)
 
-    monkeypatch.setattr(module, "segment", stopped)
+    monkeypatch.setattr("maa.segmentation.many.segment", stopped)
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
     assert "Stopped by hand after 1 of 2" in str(report.problems[0])
     assert list(pd.read_csv(tmp_path / "out" / "lesions.csv")["image"]) == ["left"]
@@ -343,7 +350,7 @@ def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
 
 
 def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
-    monkeypatch.setattr(segmentation.summary, "contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(MaaError, match="No space left"):
         segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
     assert not {path.name for path in (tmp_path / "out").iterdir()} & set(segmentation.TABLES)
@@ -380,6 +387,6 @@ def test_default_weights_come_with_the_package_and_make_the_whole_system():
 
 
 def test_an_installation_without_weights_says_how_to_make_some(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "maa" / "segment.py"))
+    monkeypatch.setattr("maa.segmentation.one.__file__", str(tmp_path / "maa" / "segmentation" / "one.py"))
     with pytest.raises(MaaError, match="maa train hgn-1x"):
         segmentation.default_weights()

@@ -9,7 +9,6 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from maa import training
 from maa.data import FOV, MA, gather_scales, ma_pixels
 from maa.errors import MaaError
 from maa.models import HGN, losses
@@ -213,7 +212,7 @@ def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(training.torch, "save", full_disk)
+    monkeypatch.setattr("torch.save", full_disk)
     with pytest.raises(OSError):
         fit(Line(), Schedule(steps=8, reports=4), tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -333,7 +332,7 @@ def lesions_and_parts(task, rim):
 
 @pytest.mark.parametrize("rim", [True, False], ids=["rim", "no rim"])
 def test_an_hgn_batch_is_half_ma_an_eighth_rim_and_the_rest_healthy(drawn_stacks, monkeypatch, rim):
-    monkeypatch.setattr(training, "augment", lambda patches, rng: patches)
+    monkeypatch.setattr("maa.training.tasks.augment", lambda patches, rng: patches)
     task = hgn_task(drawn_stacks, Schedule(steps=1, batch=64), rim=rim)
     assert task.shares == {"ma": 32, "rim": 8 if rim else 0, "healthy": 24 if rim else 32}
     model = Recorder()
@@ -419,7 +418,7 @@ def test_towers_start_as_the_trunks_of_trained_networks_and_the_heads_afresh(dra
 
 @pytest.mark.parametrize("rim", [True, False], ids=["rim", "no rim"])
 def test_a_prn_batch_is_half_ma_an_eighth_rim_and_the_rest_what_the_sampler_draws(drawn_stacks, monkeypatch, rim):
-    monkeypatch.setattr(training, "augment", lambda patches, rng: patches)
+    monkeypatch.setattr("maa.training.tasks.augment", lambda patches, rng: patches)
     task = prn_task(drawn_stacks, schedule=Schedule(steps=1, batch=64), rim=rim)
     parts, expected = lesions_and_parts(task, rim)
     error = np.zeros(40)
@@ -466,11 +465,11 @@ def test_the_sampler_is_refreshed_from_the_model_only_where_sampling_is_selectiv
         refreshed.append(len(steps))
         return np.linspace(0, 1, len(where)), None
 
-    monkeypatch.setattr(training, "score_patches", score)
+    monkeypatch.setattr("maa.training.tasks.score_patches", score)
     schedule = Schedule(steps=15, batch=8, reports=1)
     task = prn_task(drawn_stacks, replace(REFINEMENT, refreshes=4, selective=selective), schedule)
     joint = losses.joint_loss
-    monkeypatch.setattr(training, "joint_loss", lambda *a: steps.append(len(steps)) or joint(*a))
+    monkeypatch.setattr("maa.training.tasks.joint_loss", lambda *a: steps.append(len(steps)) or joint(*a))
     model, history = fit(task, schedule)
     assert len(steps) == 15
     if selective:
@@ -489,7 +488,7 @@ def test_what_the_miner_draws_depends_on_the_seed_of_the_run_and_on_the_step(dra
         drawn.append(torch.rand(3, generator=generator).tolist())
         return logits.mean(), {}
 
-    monkeypatch.setattr(training, "joint_loss", spy)
+    monkeypatch.setattr("maa.training.tasks.joint_loss", spy)
     for seed in (3, 3, 4):
         fit(prn_task(drawn_stacks), Schedule(steps=2, batch=16, seed=seed, reports=1))
     first, again, other = drawn[:2], drawn[2:4], drawn[4:]

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maa import segmentation
 from maa.inference import FULL_SCALE
-from maa.segmentation import Entry, Segmentation, contact_sheet, entry, page, sizes
+from maa.segmentation import OUTLINE, Segmentation
+from maa.segmentation.summary import (
+    CROPS,
+    FEW,
+    STYLE,
+    Entry,
+    contact_sheet,
+    entry,
+    fitting,
+    font,
+    page,
+    ringed,
+    sizes,
+)
 
 NASTY = "<script>alert('1')</script> \"Müller\" & 100%#?"
 
@@ -74,7 +86,7 @@ def test_page_escapes_names_and_links_to_the_overlays(read):
 
 def test_page_needs_no_network_and_every_picture_has_an_alternative_text(read):
     pictures = read.all("img")
-    assert len(pictures) == 2 + segmentation.CROPS
+    assert len(pictures) == 2 + CROPS
     assert all(picture["src"].startswith("data:image/jpeg;base64,") and picture["alt"] for picture in pictures)
     assert "no lesion marked" in pictures[-1]["alt"] and "row" in pictures[1]["alt"]
     assert not [link for link in read.all("a") if re.match("[a-z]+:", link["href"])]
@@ -88,7 +100,7 @@ def luminance(colour):
 
 
 def test_colours_of_both_themes_can_be_read():
-    themes = re.findall(r":root \{([^}]*)\}", segmentation.STYLE)
+    themes = re.findall(r":root \{([^}]*)\}", STYLE)
     assert len(themes) == 3
     for theme in themes:
         value = {name: luminance(colour) for name, colour in re.findall(r"--(\w+): #(\w+)", theme)}
@@ -100,7 +112,7 @@ def test_colours_of_both_themes_can_be_read():
 
 def test_crops_are_the_most_probable_lesions_centred_even_at_the_frame():
     crops = drawn(spots=6).crops
-    assert len(crops) == segmentation.CROPS
+    assert len(crops) == CROPS
     scores = [float(re.search(r"score ([\d.]+)", words)[1]) for words, _ in crops]
     assert scores == sorted(scores, reverse=True) and scores[0] == 1
     square = np.asarray(Image.open(io.BytesIO(crops[0][1])))
@@ -112,14 +124,14 @@ def test_crops_are_the_most_probable_lesions_centred_even_at_the_frame():
 
 def test_thumbnail_has_a_ring_around_each_lesion():
     found = segmentation(spots=2)
-    picture = np.asarray(segmentation.ringed(found, 200)).astype(int)
-    cyan = np.abs(picture - segmentation.OUTLINE).sum(axis=2) < 30
+    picture = np.asarray(ringed(found, 200)).astype(int)
+    cyan = np.abs(picture - OUTLINE).sum(axis=2) < 30
     assert picture.shape == (150, 200, 3)
     assert cyan[5:18, 0:9].any() and cyan[25:38, 0:9].any() and not cyan[60:].any()
 
 
 def test_pictures_are_smaller_where_there_are_many():
-    assert sizes(segmentation.FEW) > sizes(segmentation.FEW + 1)
+    assert sizes(FEW) > sizes(FEW + 1)
     rng = np.random.default_rng(0)
     noisy = segmentation(shape=(600, 800))
     noisy.image[:] = rng.normal(100, 12, noisy.image.shape).clip(0, 255)  # harder to compress than any retina
@@ -133,17 +145,17 @@ def test_contact_sheet_shows_every_photograph(count):
     shown = [drawn(f"photograph number {number}", 1, ["Too dark."] * (number == 0), count) for number in range(min(count, 7))]
     sheet = np.asarray(contact_sheet((shown * count)[:count]))
     retina = (np.abs(sheet.astype(int) - (150, 80, 40)).sum(axis=2) < 20).sum()
-    cell = 320 if count <= segmentation.FEW else 200
+    cell = 320 if count <= FEW else 200
     assert retina > 0.9 * count * cell * cell * 0.75
     assert sheet.shape[1] < 4 * sheet.shape[0] + 640
 
 
 def test_long_names_are_cut_in_the_middle():
-    face = segmentation.font(20)
+    face = font(20)
     name = "a very long name of a photograph, as they come from a hospital's archive, right"
-    cut = segmentation.fitting(name, face, 300)
+    cut = fitting(name, face, 300)
     assert face.getlength(cut) <= 300 and cut.startswith("a very") and cut.endswith("right") and "…" in cut
-    assert segmentation.fitting("short", face, 300) == "short"
+    assert fitting("short", face, 300) == "short"
 
 
 def test_an_entry_forgets_the_photograph():
