@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def device() -> torch.device:
@@ -48,6 +51,6 @@ def keep_memory() -> None:
             library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def in_channels_last(model: nn.Module) -> nn.Module:
+def in_channels_last(model: N) -> N:
     """The model with its weights in the layout in which convolutions of photographs are fastest."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stub forgets it
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub forgets it

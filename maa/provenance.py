@@ -21,6 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+#: What JSON holds: results files and records of runs.
+Json = dict[str, Any]
+#: Where a file or a folder is.
+PathLike = str | os.PathLike[str]
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "umap-learn")
 
 
@@ -43,7 +47,7 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def file_fingerprints(folder: str | os.PathLike[str]) -> dict[str, str]:
+def file_fingerprints(folder: PathLike) -> dict[str, str]:
     """SHA-256 (hexadecimal) of the weights and settings in a folder and in those in it, by their paths in it."""
     folder = Path(folder)
     files = sorted(
@@ -66,23 +70,23 @@ def environment() -> dict[str, object]:
     }
 
 
-def write_json(path: str | os.PathLike[str], content: object) -> None:
+def write_json(path: PathLike, content: object) -> None:
     """Write a results file in one step: whole, or not at all."""
     text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
     write_in_one_step(path, lambda file: file.write(text.encode()))
 
 
-def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
+def write_array(path: PathLike, array: np.ndarray) -> None:
     """Write an array (``.npy``) in one step: whole, or not at all."""
     write_in_one_step(path, lambda file: np.save(file, array))
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
+def write_arrays(path: PathLike, arrays: dict[str, Any]) -> None:
     """Write arrays (compressed ``.npz``) in one step: whole, or not at all."""
     write_in_one_step(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def write_in_one_step(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+def write_in_one_step(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +102,7 @@ def write_in_one_step(path: str | os.PathLike[str], write: Callable[[BinaryIO], 
 def _plain(value: Any) -> object:
     """What JSON cannot hold, as what it can."""
     if dataclasses.is_dataclass(value):
-        return dataclasses.asdict(value)
+        return dataclasses.asdict(value)  # type: ignore[arg-type]  # no class is given, only instances
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):

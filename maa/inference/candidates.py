@@ -65,12 +65,11 @@ def hypotheses(fused: np.ndarray, threshold: float) -> Hypotheses:
     rows, columns = np.nonzero(peaks)
     first = np.unique(tops[rows, columns], return_index=True)[1]
     centres = np.stack([rows[first], columns[first]], axis=1).astype(np.int32)
-    rows, columns = (axis.astype(np.int32) for axis in np.nonzero(passing))
-    if len(centres):
-        owner = cKDTree(centres).query(np.stack([rows, columns], axis=1))[1].astype(np.int32)
-    else:
-        rows = columns = owner = np.empty(0, np.int32)
-    return Hypotheses(centres, rows, columns, owner)
+    if not len(centres):
+        return Hypotheses(centres, *(np.empty(0, np.int32) for _ in range(3)))
+    pixels = np.argwhere(passing).astype(np.int32)
+    owner = cKDTree(centres).query(pixels)[1].astype(np.int32)
+    return Hypotheses(centres, pixels[:, 0], pixels[:, 1], owner)
 
 
 def score_hypotheses(prn: PRN, stacks: tuple[ImageStack, ImageStack], index: int, centres: np.ndarray) -> np.ndarray:

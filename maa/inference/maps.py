@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from maa.hardware import keep_memory, mixed_precision
 from maa.models.hgn import HGN
+from maa.models.unet import UNet
 
 #: The largest value of a map: probability 1.
 FULL_SCALE = 65535
@@ -15,12 +16,12 @@ FULL_SCALE = 65535
 TILE = 256
 
 
-def dense_map(model: HGN, image: np.ndarray, fov: np.ndarray, tile: int = TILE) -> np.ndarray:
+def dense_map(model: HGN | UNet, image: np.ndarray, fov: np.ndarray, tile: int = TILE) -> np.ndarray:
     """Probability of a microaneurysm at every pixel of an image, tile by tile.  Explained in ch:hgn.
 
     Parameters
     ----------
-    model : HGN
+    model : HGN or UNet
         In evaluation mode.
     image : ndarray, shape (H, W, 3), uint8
         Normalised, at the scale of the model.

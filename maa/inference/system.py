@@ -80,7 +80,9 @@ class Settings:
 class AnySystem(Protocol):
     """What there is to a system, whichever its track: the paper's (`System`) or the one beyond it (`maa.inference.Beyond`)."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """What was chosen on validation."""
 
     @property
     def rows(self) -> list[str]:

@@ -259,11 +259,11 @@ def _learned(validation: Validation, count: int = 20_000) -> dict[int, Sequence[
     """For each photograph, weights of the two log-odds and an intercept, fitted on all the others."""
     rng = np.random.default_rng(0)
     tables = {}
-    for index in track(list(validation.photographs), "Sampling pixels to learn the fusion from"):
-        about, maps = validation.about(index), validation.maps(index)
-        inside = np.flatnonzero(about["fov"])
-        drawn = np.union1d(rng.choice(inside, count), np.flatnonzero(about["truth"] & about["fov"]))
-        truth = about["truth"].ravel()[drawn]
+    for index in track(validation.photographs, "Sampling pixels to learn the fusion from"):
+        image, maps = validation.image(index), validation.maps(index)
+        inside = np.flatnonzero(image["fov"])
+        drawn = np.union1d(rng.choice(inside, count), np.flatnonzero(image["truth"] & image["fov"]))
+        truth = image["truth"].ravel()[drawn]
         # Each class counts as much as it does in the photograph, although lesions were all taken.
         weight = np.where(truth, 1, inside.size / count)
         features = np.stack([log_odds(maps[row].ravel()[drawn] / FULL_SCALE) for row in ("hgn_1x", "hgn_half")], axis=1)

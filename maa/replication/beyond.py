@@ -8,17 +8,23 @@ the unlabelled ground of diseased photographs, haemorrhages included, judges the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from maa import evaluation
 from maa.data.idrid import Dataset
 from maa.inference.beyond import BEYOND_ROWS, FOLDER, LAST, OWN, PRN_FILE, mirrored_map
 from maa.inference.fusion import mean_log_odds
 from maa.inference.system import Settings, write_settings
+from maa.models.hgn import HGN
+from maa.models.prn import PRN
+from maa.models.unet import UNet
 from maa.models.weights import save_weights
-from maa.provenance import write_json
+from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
@@ -31,7 +37,7 @@ from maa.replication.validation import Validation, head, measures
 MEMBERS = (0, 1)
 
 
-def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
+def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> Json:
     """Train the U-Nets and measure them, alone and with everything that the paper's track has.  Explained in ch:real.
 
     Parameters
@@ -57,19 +63,16 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     long = _long(study, seed)
     validation = Validation(study, seed)
 
-    def once(run, index):
-        return validation.kept(run, "once", index, lambda: mirrored_map(run.model, validation.stacks, index, ways=1))
+    def mapped(run: Trained[UNet], index: int, what: str, ways: int) -> np.ndarray:
+        return validation.kept(run, what, index, lambda: mirrored_map(run.model, validation.stacks, index, ways))
 
-    def mirrored(run, index):
-        return validation.kept(run, "mirrored", index, lambda: mirrored_map(run.model, validation.stacks, index))
-
-    def every_map(index):
+    def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         first = validation.maps(index)
         yield from first.items()
         for row, run in long.items():
             yield row, validation.alone(run, index)
-        yield "unet", once(unets[0], index)
-        each = [mirrored(run, index) for run in unets]
+        yield "unet", mapped(unets[0], index, "once", 1)
+        each = [mapped(run, index, "mirrored", 4) for run in unets]
         together = mean_log_odds(each)
         everything = mean_log_odds([together, first["fused"]])
         yield from {"unet_mirrored": each[0], "unets": together, "all": everything}.items()
@@ -81,7 +84,8 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     weights = {row: best_weight(refined, row) for row in ("control", *runs)}
     for row, name in (("control", "all_control"), *zip(runs, runs)):
         scores[name] = refined[row, weights[row]]
-    rows, thresholds = {}, {}
+    rows: Json = {}
+    thresholds: dict[str, float] = {}
     for row, name in BEYOND_ROWS.items():
         pooled = scores[row].pooled()
         thresholds[row] = evaluation.best_f1_threshold(*pooled)
@@ -96,11 +100,12 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
                 if other != row
             },
         }
-    for row, run in {"unet": unets[0], **long}.items():
+    measured: dict[str, Trained[Any]] = {"unet": unets[0], **long}
+    for row, run in measured.items():
         run.add_metrics(**measures(scores[row]))
     settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
     _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
-    trained = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
+    trained: dict[str, Trained[Any]] = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
     results = {
         **head(study, validation, seed, started),
         "settings": asdict(settings),
@@ -112,7 +117,7 @@ def beyond(dataset: Dataset, profile: Profile, out, seed: int = 0) -> dict:
     return results
 
 
-def _long(study: Study, seed: int) -> dict[str, Trained]:
+def _long(study: Study, seed: int) -> dict[str, Trained[HGN]]:
     """Each HGN trained on as many patches as all three networks of the paper's system together."""
     profile = study.profile
     # A patch of the refinement network is one at each of two scales.
@@ -125,7 +130,7 @@ def _long(study: Study, seed: int) -> dict[str, Trained]:
     return long
 
 
-def _ship(prn: Trained, unets: Sequence[Trained], settings: Settings, folder: Path) -> None:
+def _ship(prn: Trained[PRN], unets: Sequence[Trained[UNet]], settings: Settings, folder: Path) -> None:
     """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
     save_weights(prn.model, folder / PRN_FILE, half=True)
     for member, run in zip(MEMBERS, unets):

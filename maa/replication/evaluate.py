@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from maa.inference.candidates import refine
 from maa.inference.system import ROWS, SECOND_STAGE, AnySystem, Settings, System
 from maa.models.weights import network_fingerprint
 from maa.progress import track
-from maa.provenance import environment, fingerprint
+from maa.provenance import Json, PathLike, environment, fingerprint
 from maa.replication.recipes import recipe
 from maa.replication.scores import REFINEMENT_WEIGHTS, Scores
 
@@ -29,8 +30,8 @@ def evaluate(
     healthy: bool = True,
     names: Mapping[str, str] = ROWS,
     rows: Collection[str] | None = None,
-    folder=None,
-) -> dict:
+    folder: PathLike | None = None,
+) -> Json:
     """Run a system on the photographs of a split, one at a time, and measure every row with the settings as they are.
 
     Parameters
@@ -73,7 +74,7 @@ def evaluate(
     return _results(system, dataset, split, measured, system.settings, names, started)
 
 
-def choose(system: System, dataset: Dataset, healthy: bool = True, folder=None) -> dict:
+def choose(system: System, dataset: Dataset, healthy: bool = True, folder: PathLike | None = None) -> Json:
     """Choose the weight of each second stage and every row's threshold on the validation photographs, and measure with them.
 
     Parameters and what is returned are as in `evaluate`; "settings" holds what was chosen, as `reproduce` chooses it.
@@ -95,12 +96,23 @@ def choose(system: System, dataset: Dataset, healthy: bool = True, folder=None) 
     keys = {row: (row, chosen[row]) if row in chosen else row for row in system.rows}
     measured.pixels = {row: measured.pixels[key] for row, key in keys.items()}
     measured.lesions = {row: measured.lesions[key] for row, key in keys.items()}
-    thresholds = {row: evaluation.best_f1_threshold(*pixels.pooled()) for row, pixels in measured.pixels.items()}
+    thresholds = {row: evaluation.best_f1_threshold(*measured.pixels[row].pooled()) for row in keys}
     settings = replace(system.settings, weights={**system.settings.weights, **chosen}, thresholds=thresholds)
     return _results(system, dataset, "validation", measured, settings, ROWS, started)
 
 
-def _measured(system: AnySystem, dataset: Dataset, split: str, healthy: bool, folder, asked, maps: Callable) -> Scores:
+Maps = Iterable[tuple[Hashable, np.ndarray]]
+
+
+def _measured(
+    system: AnySystem,
+    dataset: Dataset,
+    split: str,
+    healthy: bool,
+    folder: PathLike | None,
+    asked: object,
+    maps: Callable[[tuple[ImageStack, ImageStack]], Maps],
+) -> Scores:
     """The scores of every map that ``maps(stacks)`` gives of the photographs of a split, kept photograph by photograph."""
     identity = fingerprint(
         network_fingerprint(system.networks), asdict(system.settings), dataset.fingerprint, asked, recipe("maps")
@@ -127,9 +139,9 @@ def _results(
     settings: Settings,
     names: Mapping[str, str],
     started: float,
-) -> dict:
+) -> Json:
     """What a results file says of an evaluation."""
-    thresholds = {row: settings.thresholds[row] for row in scores.pixels}
+    thresholds = {row: settings.thresholds[row] for row in map(str, scores.pixels)}
     return {
         "split": split,
         "data": dataset.fingerprint,
@@ -142,7 +154,7 @@ def _results(
     }
 
 
-def best_weight(scores: Mapping, row: str) -> float:
+def best_weight(scores: Mapping[Any, evaluation.PixelScores], row: Hashable) -> float:
     """The weight with the highest average precision among scores keyed by (row, weight); of equals, the smallest."""
-    weights = [weight for key, weight in scores if key == row]
+    weights: list[float] = [weight for key, weight in scores if key == row]
     return max(weights, key=lambda weight: evaluation.average_precision(*scores[row, weight].pooled()))

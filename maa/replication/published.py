@@ -7,11 +7,13 @@ import os
 import urllib.request
 from pathlib import Path
 
+from maa.provenance import Json
+
 #: Where the results of the repository are when only the package was installed, as on Colab.
 PUBLISHED = "https://raw.githubusercontent.com/maa-book/maa/main/results"
 
 
-def published(name: str, file: str = "results") -> dict | None:
+def published(name: str, file: str = "results") -> Json | None:
     """A results file of the repository, for a page that shows it.
 
     Parameters
@@ -33,9 +35,9 @@ def published(name: str, file: str = "results") -> dict | None:
     own = os.environ.get("MAA_RESULTS")
     local = Path(own or Path(__file__).parents[2] / "results") / name / f"{file}.json"
     if own or local.exists():
-        return json.loads(local.read_text()) if local.exists() else None
+        return dict(json.loads(local.read_text())) if local.exists() else None
     try:
         with urllib.request.urlopen(f"{PUBLISHED}/{name}/{file}.json", timeout=10) as reply:
-            return json.load(reply)
+            return dict(json.load(reply))
     except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
         return None

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
-from torch import nn
 
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
-from maa.provenance import fingerprint, write_json
+from maa.provenance import Json, fingerprint, write_json
 from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig
 
 Config = HGNConfig | PRNConfig | UNetConfig
-NETWORKS: dict[str, type[nn.Module]] = {"hgn": HGN, "prn": PRN, "unet": UNet}
+NETWORKS: dict[str, Any] = {"hgn": HGN, "prn": PRN, "unet": UNet}
 C = TypeVar("C", HGNConfig, PRNConfig, UNetConfig)
-_CONFIGS: dict[str, type[Config]] = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
+N = TypeVar("N", HGN, PRN, UNet, covariant=True)
+_CONFIGS: dict[str, Any] = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Record:
         parts = ("family", "config", "start", "recipe", "data", "photographs", "device", "precision")
         return fingerprint({part: getattr(self, part) for part in parts})
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> Json:
         """For a file; `from_json` takes it back."""
         return {"family": self.family, "seed": self.seed, **{k: v for k, v in asdict(self).items() if k != "family"}}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Record:
+    def from_json(cls, content: Json) -> Record:
         """What `as_json` gave."""
         values = {key: value for key, value in content.items() if key != "seed"}
         values["config"] = _config(_CONFIGS[content["family"]], content["config"])
@@ -94,12 +94,12 @@ class Record:
         return cls(**values)
 
 
-def _config(kind: type[C], content: dict[str, Any]) -> C:
+def _config(kind: type[C], content: Json) -> C:
     return kind(**{**content, "schedule": Schedule(**content["schedule"])})
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(Generic[N]):
     """A trained model.
 
     Attributes
@@ -111,7 +111,7 @@ class Trained:
         Its weights file; ``run.json`` beside it holds the record, ``metrics.json`` what was measured of the model.
     """
 
-    model: nn.Module
+    model: N
     record: Record
     path: Path
 

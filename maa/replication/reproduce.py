@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from maa.evaluation.error_analysis import by_group, false_positive_breakdown, le
 from maa.inference.system import FILES, FIRST_STAGE, SECOND_STAGE, Settings, image_of, write_settings
 from maa.models.weights import save_weights
 from maa.progress import track
-from maa.provenance import code_fingerprint, write_json
+from maa.provenance import Json, PathLike, code_fingerprint, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
@@ -26,7 +27,7 @@ from maa.replication.study import Study
 from maa.replication.validation import Validation, head, measures
 
 #: The refinement networks that are compared, by what differs from the full one: cross-entropy alone, each of the paper's two ideas, both.
-REFINEMENTS: dict[str, dict] = {
+REFINEMENTS: dict[str, dict[str, Any]] = {
     "prn_cross_entropy": {"triplet_weight": 0.0, "selective": False},
     "prn_sampling": {"triplet_weight": 0.0},
     "prn_triplet": {"selective": False},
@@ -34,7 +35,7 @@ REFINEMENTS: dict[str, dict] = {
 }
 
 
-def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
+def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """Train and validate every row of the paper's table, once for each seed of the profile.  Explained in ch:gain.
 
     Parameters
@@ -56,14 +57,16 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     out = Path(out)
     study = Study(dataset, profile, out / "runs")
     settings = Settings()
-    by_seed, weights, trained = [], [], []
+    by_seed: list[dict[str, evaluation.PixelScores]] = []
+    weights: list[dict[str, float]] = []
+    trained: list[dict[str, Trained[Any]]] = []
     for seed in profile.seeds:
-        runs = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
-        runs |= {row: study.prn(seed, **changes) for row, changes in REFINEMENTS.items()}
         validation = Validation(study, seed)
-        networks = {row: runs[row].model for row in REFINEMENTS}
+        prns = {row: study.prn(seed, **changes) for row, changes in REFINEMENTS.items()}
+        networks = {row: run.model for row, run in prns.items()}
+        runs: dict[str, Trained[Any]] = {**validation.first_stage, **prns}
 
-        def every_map(index):
+        def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
             maps = validation.maps(index)
             yield from maps.items()
             yield from validation.second_stage(index, maps["fused"], networks, settings.hypothesis)
@@ -77,7 +80,7 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         for row, run in runs.items():
             run.add_metrics(**measures(by_seed[-1][row]), **({"weight": chosen[row]} if row in chosen else {}))
 
-    def precision(seed, row):
+    def precision(seed: int, row: str) -> float:
         return evaluation.average_precision(*by_seed[seed][row].pooled())
 
     best = max(range(len(by_seed)), key=lambda seed: precision(seed, "prn_full"))
@@ -88,32 +91,32 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
     # Lesions are looked for in the maps of the best seed only.
     validation = Validation(study, profile.seeds[best])
     measured = Scores()
-    measured.pixels = by_seed[best]
+    measured.pixels = {row: scores for row, scores in by_seed[best].items()}
     networks = {row: trained[best][row].model for row in REFINEMENTS}
-    findings = {}
-    for index in track(list(validation.photographs), "Counting lesions"):
+    findings: dict[str, tuple[list[pd.DataFrame], Json]] = {}
+    for index in track(validation.photographs, "Counting lesions"):
         maps = validation.maps(index)
         tried = sorted(set(weights[best].values()))
         second = dict(validation.second_stage(index, maps["fused"], networks, settings.hypothesis, tried))
-        about = validation.about(index)
+        image = validation.image(index)
         for row in by_seed[best]:
             map_ = maps[row] if row in maps else second[row, weights[best][row]]
-            measured.lesions.setdefault(row, evaluation.LesionScores(Scores.CANDIDATE)).add(scores=map_, **about)
+            measured.lesions.setdefault(row, evaluation.LesionScores(Scores.CANDIDATE)).add(scores=map_, **image)
             if row in FINDINGS:
-                label, image = validation.stacks[0].label(index), image_of(validation.stacks[0], index)
+                label, seen = validation.stacks[0].label(index), image_of(validation.stacks[0], index)
                 lesions, false = findings.setdefault(row, ([], {}))
                 others = (label & (HE | EX | SE)) > 0
-                lesions.append(lesion_table(image, about["truth"], about["fov"], map_, thresholds[row], others))
-                false[about["name"]] = false_positive_breakdown(map_, thresholds[row], label, image)
+                lesions.append(lesion_table(seen, image["truth"], image["fov"], map_, thresholds[row], others))
+                false[image["name"]] = false_positive_breakdown(map_, thresholds[row], label, seen)
 
     rows = measured.table(thresholds)
     for row, values in rows.items():
-        runs = [scores[row] for scores in by_seed]
+        every_seed = [scores[row] for scores in by_seed]
         values["seeds"] = [precision(seed, row) for seed in range(len(by_seed))]
         values["spread"] = float(np.std(values["seeds"], ddof=1)) if len(by_seed) > 1 else None
-        values["average_precision"] = asdict(evaluation.bootstrap_average_precision(runs, samples=1000))
+        values["average_precision"] = asdict(evaluation.bootstrap_average_precision(every_seed, samples=1000))
         values["gains"] = {
-            other: asdict(evaluation.paired_bootstrap(runs, [scores[other] for scores in by_seed], samples=1000))
+            other: asdict(evaluation.paired_bootstrap(every_seed, [scores[other] for scores in by_seed], samples=1000))
             for other in ("hgn_1x", *REFERENCES)
             if other != row
         }
@@ -127,16 +130,16 @@ def reproduce(dataset: Dataset, profile: Profile, out) -> dict:
         "settings": asdict(settings),
         "refinement_weights": weights[best],
         "refinement_weights_by_seed": weights,
-        "training_seconds": sum(run.record.seconds for runs in trained for run in runs.values()),
+        "training_seconds": sum(run.record.seconds for of_seed in trained for run in of_seed.values()),
         "rows": rows,
         "findings": {row: _summary(*found) for row, found in findings.items()},
         "runs": {row: run.record.as_json() for row, run in trained[best].items()},
         "other_seeds": [
             {
                 row: {key: run.record.as_json()[key] for key in ("seed", "seconds", "config", "environment")}
-                for row, run in runs.items()
+                for row, run in of_seed.items()
             }
-            for index, runs in enumerate(trained)
+            for index, of_seed in enumerate(trained)
             if index != best
         ],
     }
@@ -151,7 +154,7 @@ DIAMETERS = (0, 10, 15, 20, 30, np.inf)
 CONTRASTS = (-np.inf, -3, -2, -1, 0)
 
 
-def _summary(lesions, false) -> dict:
+def _summary(lesions: list[pd.DataFrame], false: Json) -> Json:
     """Lesions found by size and by contrast, and where the false positives lie."""
     table = pd.concat(lesions)
     breakdown = pooled_breakdown(false)
@@ -163,7 +166,7 @@ def _summary(lesions, false) -> dict:
     }
 
 
-def _ship(runs: Mapping[str, Trained], settings: Settings, folder: Path) -> None:
+def _ship(runs: Mapping[str, Trained[Any]], settings: Settings, folder: Path) -> None:
     """Write the weights of every row to a folder, in half precision, and the settings beside them."""
     for row, file in FILES.items():
         save_weights(runs[row].model, folder / file, half=True)

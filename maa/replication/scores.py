@@ -12,12 +12,12 @@ import numpy as np
 
 from maa import evaluation
 from maa.inference.system import ROWS
-from maa.provenance import write_arrays
+from maa.provenance import Json, PathLike, write_arrays
 
 #: The weights of the refinement among which validation chooses.
 REFINEMENT_WEIGHTS = (0.25, 0.5, 0.65, 0.75, 0.85, 0.95)
 #: What the paper reports on its test images (paper, Table 2).
-PAPER = {
+PAPER: dict[str, dict[str, float | None]] = {
     "hgn_1x": {"average_precision": 0.3374, "f1": 0.3618, "precision": 0.2970, "recall": 0.4626},
     "hgn_half": {"average_precision": 0.3411, "f1": 0.4001, "precision": 0.4380, "recall": 0.3682},
     "fused": {"average_precision": 0.3622, "f1": 0.3866, "precision": None, "recall": None},
@@ -34,7 +34,7 @@ class Scores:
     #: A candidate lesion is a connected group of pixels of at least this probability.
     CANDIDATE = 0.02
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pixels: dict[Hashable, evaluation.PixelScores] = {}
         self.lesions: dict[Hashable, evaluation.LesionScores] = {}
 
@@ -49,7 +49,7 @@ class Scores:
             self.pixels.setdefault(row, evaluation.PixelScores()).extend(pixels)
             self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).extend(other.lesions[row])
 
-    def save(self, path, identity: str) -> None:
+    def save(self, path: PathLike, identity: str) -> None:
         """Write the scores to a compressed ``.npz`` file, whole or not at all, with a word on what they are the scores of."""
         arrays = {"identity": np.array(identity), "rows": np.array([json.dumps(row) for row in self.pixels])}
         for number, row in enumerate(self.pixels):
@@ -58,7 +58,7 @@ class Scores:
         write_arrays(path, arrays)
 
     @classmethod
-    def load(cls, path, identity: str) -> Scores | None:
+    def load(cls, path: PathLike, identity: str) -> Scores | None:
         """What `save` wrote; None where there is no such file, it is damaged, or it holds the scores of something else."""
         scores = cls()
         try:
@@ -75,7 +75,7 @@ class Scores:
             return None
         return scores
 
-    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = ROWS, baseline: str = "hgn_1x") -> dict:
+    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = ROWS, baseline: str = "hgn_1x") -> Json:
         """Every measure of every row.
 
         Parameters
@@ -93,8 +93,9 @@ class Scores:
             For each row: average precision with its interval over images, operating point, curve,
             variants, FROC, calibration, the gain over the baseline, and the gains over each of `REFERENCES`.
         """
-        rows = {}
+        rows: Json = {}
         for row, scores in self.pixels.items():
+            assert isinstance(row, str)  # and no pair of row and weight: those are for choosing
             pooled = scores.pooled()
             precision, recall, _ = evaluation.precision_recall_curve(*pooled, max_points=200)
             froc = self.lesions[row].froc()

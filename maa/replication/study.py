@@ -20,6 +20,9 @@ from maa.data.idrid import Record as Photograph
 from maa.data.stacks import ImageStack, build_stacks
 from maa.errors import MaaError
 from maa.hardware import device, precision
+from maa.models.hgn import HGN
+from maa.models.prn import PRN
+from maa.models.unet import UNet
 from maa.models.weights import load_weights, save_weights
 from maa.phantom.config import PhantomConfig
 from maa.phantom.dataset import write_dataset
@@ -87,7 +90,7 @@ class Study:
         key = fingerprint(self.dataset.fingerprint, [r.name for r in records], recipe("photographs"))
         return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
 
-    def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained:
+    def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
         """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
 
         Parameters
@@ -98,11 +101,11 @@ class Study:
             What differs from the profile's `HGNConfig`, for example ``source="unlabelled"``.
         """
         level = 0 if scale == 1.0 else 1
-        config = _seeded(replace((self.profile.hgn_1x, self.profile.hgn_half)[level], **changes), seed)
+        config = self._hgn_config(scale, seed, **changes)
         record = self._record("hgn", config)
         return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
 
-    def prn(self, seed: int = 0, **changes: Any) -> Trained:
+    def prn(self, seed: int = 0, **changes: Any) -> Trained[PRN]:
         """A refinement network.  Explained in ch:refinement.
 
         Parameters
@@ -113,16 +116,25 @@ class Study:
         """
         config = _seeded(replace(self.profile.prn, **changes), seed)
         scales = {"both": (1.0, 0.5), "1x": (1.0,), "0.5x": (0.5,)}[config.scales]
-        hgns = [self.hgn(scale, seed, width=config.width, depth=config.depth) for scale in scales] if config.warm else []
-        record = self._record("prn", config, tuple(hgn.record.config for hgn in hgns))
-        return self._trained(record, lambda: PRNTask(self.train, config, [hgn.model for hgn in hgns]))
+        alike = {"width": config.width, "depth": config.depth}
+        start = [self._hgn_config(scale, seed, **alike) for scale in scales] if config.warm else []
+        record = self._record("prn", config, tuple(start))
 
-    def unet(self, seed: int = 0, **changes: Any) -> Trained:
+        def task() -> PRNTask:
+            return PRNTask(self.train, config, [self.hgn(hgn.scale, seed, **alike).model for hgn in start])
+
+        return self._trained(record, task)
+
+    def unet(self, seed: int = 0, **changes: Any) -> Trained[UNet]:
         """The one-stage competitor.  Explained in sec:beyond."""
         config = _seeded(replace(self.profile.unet, **changes), seed)
         level = 0 if config.scale == 1.0 else 1
         record = self._record("unet", config)
         return self._trained(record, lambda: UNetTask(self.train[level], self.validation[level], config))
+
+    def _hgn_config(self, scale: float, seed: int, **changes: Any) -> HGNConfig:
+        config = self.profile.hgn_1x if scale == 1.0 else self.profile.hgn_half
+        return _seeded(replace(config, **changes), seed)
 
     def _record(self, family: str, config: Config, start: tuple[HGNConfig, ...] = ()) -> Record:
         """The record of a model that is to be trained on this machine, as far as it decides what becomes of it."""
@@ -140,7 +152,7 @@ class Study:
             precision(chosen),
         )
 
-    def _trained(self, record: Record, task: Callable[[], Task]) -> Trained:
+    def _trained(self, record: Record, task: Callable[[], Task[Any]]) -> Trained[Any]:
         folder = self.folder / f"{record.name}-{record.key[:16]}"
         weights, run = folder / "weights.safetensors", folder / "run.json"
         # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.

@@ -8,7 +8,7 @@ from pathlib import Path
 from maa.data.idrid import Dataset, open_dataset
 from maa.inference.system import System
 from maa.phantom.config import PhantomConfig
-from maa.provenance import write_json
+from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import choose
 from maa.replication.profiles import Profile
 from maa.replication.study import Study, phantoms
@@ -24,7 +24,7 @@ TRANSFER = Profile(
 )
 
 
-def transfer(dataset: Dataset, out) -> dict:
+def transfer(dataset: Dataset, out: PathLike) -> Json:
     """How real the phantom is: a network that has seen phantoms only, on real validation photographs.  Explained in ch:retina.
 
     Parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from maa.inference.candidates import hypotheses, refine, score_hypotheses
 from maa.inference.fusion import fuse
 from maa.inference.maps import FULL_SCALE
 from maa.inference.system import System
+from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.progress import track
-from maa.provenance import cache_folder, environment, fingerprint, write_array
+from maa.provenance import Json, cache_folder, environment, fingerprint, write_array
 from maa.replication.recipes import recipe
 from maa.replication.records import Trained
 from maa.replication.scores import REFINEMENT_WEIGHTS
@@ -39,57 +41,66 @@ class Validation:
     def __init__(self, study: Study, seed: int):
         self.first_stage = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
         self.stacks, self.data = study.validation, study.dataset.fingerprint
-        self.photographs = np.flatnonzero(self.stacks[0].diseased)
+        self.photographs: list[int] = np.flatnonzero(self.stacks[0].diseased).tolist()
         self.names = [self.stacks[0].names[index] for index in self.photographs]
-        for index in track(list(self.photographs), "Mapping validation photographs"):
+        for index in track(self.photographs, "Mapping validation photographs"):
             for run in self.first_stage.values():
                 self.alone(run, index)
 
-    def kept(self, run: Trained, what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def kept(self, run: Trained[Any], what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
         key = fingerprint(self.data, run.record.key, what, recipe("maps"), str(device()), precision(device()))
         path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
         if not path.exists():
             write_array(path, make())
-        return np.load(path)
+        map_: np.ndarray = np.load(path)
+        return map_
 
-    def alone(self, run: Trained, index: int) -> np.ndarray:
+    def alone(self, run: Trained[HGN], index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""
-        pair = (run.model, None) if run.record.config.scale == 1 else (None, run.model)
-        return self.kept(run, "alone", index, lambda: next(iter(System(*pair).maps(self.stacks, index).values())))
+        row = "hgn_1x" if run.record.name == "hgn-1x" else "hgn_half"
+        system = System(hgn_1x=run.model) if row == "hgn_1x" else System(hgn_half=run.model)
+        return self.kept(run, "alone", index, lambda: system.maps(self.stacks, index)[row])
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
         """The maps of the first stage, by row."""
         maps = {row: self.alone(run, index) for row, run in self.first_stage.items()}
         return maps | {"fused": fuse(list(maps.values()))}
 
-    def about(self, index: int) -> dict:
+    def image(self, index: int) -> Json:
         """What `PixelScores.add` needs to know of a photograph beside the map."""
         label = self.stacks[0].label(index)
         return {"name": self.stacks[0].names[index], "truth": (label & MA) > 0, "fov": (label & FOV) > 0}
 
-    def score(self, make: Callable[[int], Iterable[tuple[Hashable, np.ndarray]]], description: str) -> dict:
+    def score(
+        self, make: Callable[[int], Iterable[tuple[Hashable, np.ndarray]]], description: str
+    ) -> dict[Any, evaluation.PixelScores]:
         """Pixel scores of every map that ``make(index)`` gives of a photograph, in pairs of key and map."""
-        scores = {}
-        for index in track(list(self.photographs), description):
-            about = self.about(index)
+        scores: dict[Hashable, evaluation.PixelScores] = {}
+        for index in track(self.photographs, description):
+            image = self.image(index)
             for key, map_ in make(index):
-                scores.setdefault(key, evaluation.PixelScores()).add(scores=map_, **about)
+                scores.setdefault(key, evaluation.PixelScores()).add(scores=map_, **image)
         return scores
 
     def second_stage(
-        self, index: int, base: np.ndarray, prns: Mapping[Hashable, PRN], threshold: float, weights=REFINEMENT_WEIGHTS
-    ):
+        self,
+        index: int,
+        base: np.ndarray,
+        prns: Mapping[Any, PRN],
+        threshold: float,
+        weights: Sequence[float] = REFINEMENT_WEIGHTS,
+    ) -> Iterator[tuple[tuple[Any, float], np.ndarray]]:
         """A map of a photograph refined by the control and by networks: pairs of (row, weight) and map, one at a time."""
         found = hypotheses(base, threshold)
-        opinions = {"control": base[tuple(found.centres.T)] / FULL_SCALE}
+        opinions: dict[Hashable, np.ndarray] = {"control": base[tuple(found.centres.T)] / FULL_SCALE}
         opinions |= {row: score_hypotheses(prn, self.stacks, index, found.centres) for row, prn in prns.items()}
         for row, opinion in opinions.items():
             for weight in weights:
                 yield (row, weight), refine(base, found, opinion, weight)
 
 
-def head(study: Study, validation: Validation, seed: int, started: float) -> dict:
+def head(study: Study, validation: Validation, seed: int, started: float) -> Json:
     """What every results file says first: budget, seed, data, photographs, surroundings, and time since `started`."""
     return {
         "profile": asdict(study.profile),
@@ -102,7 +113,7 @@ def head(study: Study, validation: Validation, seed: int, started: float) -> dic
     }
 
 
-def measures(scores: evaluation.PixelScores) -> dict:
+def measures(scores: evaluation.PixelScores) -> dict[str, float]:
     """What the record of a run says of its model: average precision, and the operating point with the best F1."""
     pooled = scores.pooled()
     threshold = evaluation.best_f1_threshold(*pooled)

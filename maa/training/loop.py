@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,19 @@ from maa.progress import bar
 from maa.training.config import Schedule
 
 
-class Task(Protocol):
+N = TypeVar("N", bound=nn.Module)
+
+
+class Task(Protocol[N]):
     """What the loop needs to know of a model."""
 
-    def build(self) -> nn.Module:
+    def build(self) -> N:
         """A model with fresh weights, drawn from torch's global generator."""
 
-    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: N, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch drawn with `rng`, and metrics worth plotting."""
 
-    def report(self, model: nn.Module) -> dict[str, float]:
+    def report(self, model: N) -> dict[str, float]:
         """Validation metrics; called `Schedule.reports` times, with the model in evaluation mode."""
 
     def state(self) -> dict[str, Tensor]:
@@ -37,8 +40,8 @@ class Task(Protocol):
 
 
 def fit(
-    task: Task, schedule: Schedule, folder: str | os.PathLike[str] | None = None, description: str = "Training"
-) -> tuple[nn.Module, pd.DataFrame]:
+    task: Task[N], schedule: Schedule, folder: str | os.PathLike[str] | None = None, description: str = "Training"
+) -> tuple[N, pd.DataFrame]:
     """Train a model.  Explained in ch:hgn.
 
     Parameters
@@ -121,7 +124,7 @@ def _save(
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    task: Task,
+    task: Task[Any],
     rows: list[dict[str, float]],
     seconds: float,
 ) -> None:

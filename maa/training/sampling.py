@@ -50,7 +50,7 @@ class SelectiveSampler:
         self.error = np.ones(size, np.float32)
         self._cumulate()
 
-    def _cumulate(self):
+    def _cumulate(self) -> None:
         # float64: the sum of millions of float32 errors loses the small ones.
         weight = self.error if self.power == 1 else self.error.astype(np.float64) ** self.power
         self._cumulative = np.cumsum(weight, dtype=np.float64)
@@ -58,7 +58,8 @@ class SelectiveSampler:
     @property
     def probabilities(self) -> np.ndarray:
         """Sampling probabilities, shape (size,), float64, of sum 1."""
-        return self.error.astype(np.float64) ** self.power / self._cumulative[-1]
+        probabilities: np.ndarray = self.error.astype(np.float64) ** self.power / self._cumulative[-1]
+        return probabilities
 
     @property
     def effective_size(self) -> float:
@@ -102,7 +103,8 @@ class SelectiveSampler:
         # Inverting the cumulative sum takes log(size) a draw and no further memory.
         targets = rng.random(count) * self._cumulative[-1]
         drawn = np.searchsorted(self._cumulative, targets, side="right")
-        return np.minimum(drawn, self.error.size - 1)
+        clipped: np.ndarray = np.minimum(drawn, self.error.size - 1)
+        return clipped
 
 
 def draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,7 @@ class HGNTask:
     def build(self) -> HGN:
         return HGN(self.config.width, self.config.depth)
 
-    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: HGN, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
         patches = torch.from_numpy(augment(self.stack.gather(where, model.patch_size), rng))
         labels = torch.arange(len(where)) < self.shares["ma"]
@@ -80,7 +80,7 @@ class HGNTask:
         logits = model(patches.to(device)).float() + self.added
         return F.binary_cross_entropy_with_logits(logits, labels.to(device, torch.float32)), {}
 
-    def report(self, model: nn.Module) -> dict[str, float]:
+    def report(self, model: HGN) -> dict[str, float]:
         return {"validation_ap": self.probe.average_precision(model)}
 
     def state(self) -> dict[str, Tensor]:
@@ -132,7 +132,7 @@ class PRNTask:
             tower.load_state_dict(hgn.trunk.state_dict())
         return model
 
-    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: PRN, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         c, pools = self.config, self.pools
         if step in self.refresh_at:
             model.eval()
@@ -156,7 +156,7 @@ class PRNTask:
             generator,
         )
 
-    def report(self, model: nn.Module) -> dict[str, float]:
+    def report(self, model: PRN) -> dict[str, float]:
         return {"effective_pool": self.sampler.effective_size / len(self.pools["healthy"])}
 
     def state(self) -> dict[str, Tensor]:
@@ -196,7 +196,7 @@ class UNetTask:
     def build(self) -> UNet:
         return UNet(self.config.width)
 
-    def loss(self, model: nn.Module, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: UNet, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         where = np.concatenate([draw(self.pools[pool], share, rng) for pool, share in self.shares.items()])
         side, zoom = self.config.side, self.config.zoom
         where[:, 1:] += rng.integers(-side // 3, side // 3 + 1, size=(len(where), 2))
@@ -216,7 +216,7 @@ class UNetTask:
         loss = cross_entropy.sum() * self.config.cross_entropy_weight + dice
         return loss, {"cross_entropy": cross_entropy[0].detach(), "dice": dice.detach()}
 
-    def report(self, model: nn.Module) -> dict[str, float]:
+    def report(self, model: UNet) -> dict[str, float]:
         scores = PixelScores()
         for index in np.flatnonzero(self.validation.diseased).tolist():
             label = self.validation.label(index)
