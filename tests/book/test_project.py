@@ -82,8 +82,8 @@ def test_constraints_pin_every_requirement_exactly_and_name_no_host():
 
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
-    imported = set().union(*(imports_of(path) for path in (ROOT / "maa").glob("*.py")))
-    third_party = imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "__future__"}  # the two come with ipywidgets
+    imported = set().union(*(imports_of(path) for path in (ROOT / "maa").rglob("*.py")))
+    third_party = imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "myst_nb"}  # ipywidgets brings two, the book one
     names = {name_of(r) for r in project()["dependencies"]}
     optional = {name_of(r) for r in project()["optional-dependencies"]["data"]}
     assert third_party <= {IMPORTED_AS.get(n, n) for n in names | optional}
@@ -119,7 +119,7 @@ def test_no_tracked_file_names_a_path_of_one_machine_or_a_private_registry(texts
     registry = re.compile(r"file:///|--(?:extra-)?index-url|--find-links|[a-z]+\.internal\b")
     for name, text in texts.items():
         for number, line in enumerate(text.splitlines(), 1):
-            if name == "tests/test_project.py":
+            if name == "tests/book/test_project.py":
                 continue
             assert not machine.search(line), f"{name}:{number} names a path of one machine: {line.strip()[:120]}"
             assert not registry.search(line), f"{name}:{number} names a registry: {line.strip()[:120]}"
@@ -132,7 +132,23 @@ def test_no_photograph_of_a_patient_and_no_large_file_is_tracked(tracked):
         assert path.stat().st_size <= 4 * 2**20, f"{path.name} is larger than 4 MB"
 
 
-def test_every_module_has_its_tests():
-    modules = {p.stem for p in (ROOT / "maa").glob("[a-z]*.py")} - {"errors"}  # nothing in it to go wrong
-    tested = {p.stem.removeprefix("test_") for p in (ROOT / "tests").glob("test_*.py")}
-    assert modules <= tested, f"no test file for {sorted(modules - tested)}"
+def test_every_room_has_its_tests():
+    rooms = {path.name for path in (ROOT / "maa").iterdir() if (path / "__init__.py").is_file()}
+    assert rooms <= {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    alone = {path.stem for path in (ROOT / "maa").glob("[a-z]*.py")} - {"errors"}  # nothing in it to go wrong
+    assert alone <= {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+
+
+def test_no_file_of_the_package_is_too_long_to_hold_in_mind():
+    for path in (ROOT / "maa").rglob("*.py"):
+        assert len(path.read_text().splitlines()) < 450, f"{path.name} has become two files: part them"
+
+
+def test_the_sections_that_docstrings_name_are_in_the_book():
+    """By label, which stays when a chapter moves, and never by number."""
+    pages = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
+    labels = set(re.findall(r"\((ch:[\w-]+|sec:[\w-]+)\)=", "".join(path.read_text(encoding="utf-8") for path in pages)))
+    for path in (ROOT / "maa").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"\b(?:ch|sec):[a-z-]+", text)) <= labels, path.name
+        assert not re.search(r"[Cc]hapter \d", text), f"{path.name} names a chapter by its number"
