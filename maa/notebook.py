@@ -17,7 +17,9 @@ def show(*functions: Callable[..., object]) -> Markdown:
     from IPython.display import Markdown
 
     source = "\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
-    return Markdown("```python\n" + re.sub(r'\n +r?"""[\s\S]*?"""', "", source).strip() + "\n```")
+    return Markdown(  # type: ignore[no-untyped-call]  # IPython has no annotation for it
+        "```python\n" + re.sub(r'\n +r?"""[\s\S]*?"""', "", source).strip() + "\n```"
+    )
 
 
 def glue(name: str, value: object, display: bool = False) -> None:

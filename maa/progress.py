@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Advance(Protocol):
+    """Says how far a task is."""
+
+    def __call__(self, done: int, note: str = "") -> None: ...
+
 
 #: Seconds between two lines in a log.
 EVERY = 30
@@ -26,7 +37,7 @@ def wanted() -> str:
 
 
 @contextmanager
-def bar(description: str, total: int | None) -> Iterator[callable]:
+def bar(description: str, total: int | None) -> Iterator[Advance]:
     """A progress bar, or its lines; yields ``advance(done, note="")``, where `done` is the count so far.
 
     Parameters
@@ -58,7 +69,7 @@ def bar(description: str, total: int | None) -> Iterator[callable]:
         yield advance
 
 
-def _lines(description: str, total: int | None) -> Callable:
+def _lines(description: str, total: int | None) -> Advance:
     """``advance`` that prints a line on stderr, at most every `EVERY` seconds, with the time that is left."""
     started = last = time.monotonic()
 
@@ -86,9 +97,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
-def track(items: Iterable, description: str, total: int | None = None) -> Iterator:
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` under a progress bar."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(description, total) as advance:
         for done, item in enumerate(items, start=1):
@@ -96,7 +107,7 @@ def track(items: Iterable, description: str, total: int | None = None) -> Iterat
             advance(done)
 
 
-def in_threads(function: Callable, items: Sequence, description: str) -> Iterator:
+def in_threads(function: Callable[[T], R], items: Sequence[T], description: str) -> Iterator[R]:
     """``function(item)`` for every item, in their order, on all cores and under a progress bar.
 
     Threads suffice: NumPy and the decoding of an image release Python's global lock.

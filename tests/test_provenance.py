@@ -1,4 +1,4 @@
-"""Tests of maa.records: fingerprints that change when they should, files that are whole or absent."""
+"""Tests of maa.provenance: fingerprints that change when they should, files that are whole or absent."""
 
 import dataclasses
 import json

@@ -1,7 +1,7 @@
 """Cut the gallery of chapter 10 anew from IDRiD's validation photographs: ``python book/make/gallery.py DATA``.
 
 The first row holds annotated microaneurysms, drawn at random; the others the dots that the shipped system of the paper's
-track is surest of, that look like a microaneurysm by the rules of `maa.findings`, and that nobody annotated.
+track is surest of, that look like a microaneurysm by the rules of `maa.evaluation.error_analysis`, and that nobody annotated.
 """
 
 import sys

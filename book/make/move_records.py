@@ -1,7 +1,7 @@
 """Move the published records of runs to today's keys, without training anything: ``python book/make/move_records.py``.
 
 Until November 2026 a run's key was a hash of the package's parsed code, and its record a nest of dictionaries with what was measured of
-the model inside.  The same runs under today's keys (`maa.study.Record`): configuration, seed, data, photographs, time, history and
+the model inside.  The same runs under today's keys (`maa.replication.records.Record`): configuration, seed, data, photographs, time, history and
 measurements are those of the old record; of the machine they all ran on it is known that it multiplied in bfloat16.  Running it again
 changes nothing.
 """

@@ -1,7 +1,7 @@
-"""Measure where the warnings of maa.quality lie, and what they warn of: ``python book/make/quality.py IDRID``.
+"""Measure where the warnings of maa.data.quality lie, and what they warn of: ``python book/make/quality.py IDRID``.
 
 The photographs of IDRiD as they are, spoiled copies of some of them, and pictures that show no retina go through
-`maa.quality.measure`; and the system that ships segments windows of validation photographs, as they are and spoiled, for
+`maa.data.quality.measure`; and the system that ships segments windows of validation photographs, as they are and spoiled, for
 what the spoiling costs.  Writes results/quality/results.json.  Some 20 minutes on two cores.
 """
 
@@ -28,7 +28,7 @@ from maa.segmentation import load_system, resize_factor
 
 OUT = Path(__file__).resolve().parents[2] / "results/quality/results.json"
 
-#: The limits of `maa.quality`.
+#: The limits of `maa.data.quality`.
 LIMITS = ("RETINA_COLOUR", "RETINA_EVEN", "FOCUS", "DARK", "GLARE", "BLOCKS", "COARSE")
 
 #: Every so many photographs one is spoiled.

@@ -128,7 +128,7 @@ def complain(error) -> None:
     Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
 
 
-def say(what) -> None:
+def say(what: str) -> None:
     """Print a table, or one line that is never broken nor coloured."""
     out = Console()
     if isinstance(what, str):

@@ -12,7 +12,7 @@ _FOV_SIDE = 512  # the field of view is found on a copy whose longer side is abo
 BLACK = 12  # a frame whose bright parts stay below this grey level (of 255) shows no retina
 
 
-def field_of_view(image, name="the image") -> np.ndarray:
+def field_of_view(image: np.ndarray, name: object = "the image") -> np.ndarray:
     """Find the part of the frame in which the camera saw the retina.  Explained in ch:retina.
 
     Works on a reduced copy.  Dark surround and bright retina set a threshold between them, so that
@@ -71,7 +71,7 @@ def field_of_view(image, name="the image") -> np.ndarray:
     return (columns >= column - half) & (columns <= column + half)
 
 
-def _aperture(field) -> tuple[float, float, float] | None:
+def _aperture(field: np.ndarray) -> tuple[float, float, float] | None:
     """Row, column and radius of the circle that bounds a field, or None when it is not round.
 
     Least absolute distances (by reweighting), so that a shaded side or the notch by which some
@@ -97,7 +97,7 @@ def _aperture(field) -> tuple[float, float, float] | None:
     return (row, column, radius) if explains_border and explains_area else None
 
 
-def _no_field(name) -> MaaError:
+def _no_field(name: object) -> MaaError:
     return MaaError(
         f"No field of view was found in {name}: "
         "use a fundus photograph in which the bright retina fills a good part of the frame."

@@ -30,6 +30,7 @@ from scipy import ndimage
 from maa.data.field import field_of_view
 from maa.data.photograph import LESIONS, Fundus, read_image, read_mask
 from maa.errors import MaaError
+from maa.provenance import PathLike
 
 SPLITS = ("train", "validation", "test")
 MISGRADED = frozenset({"IDRiD_118"})
@@ -169,7 +170,7 @@ def count_lesions(record: Record, kind: str = "MA") -> tuple[int, int]:
     return int(mask.sum()), lesions
 
 
-def open_dataset(root) -> Dataset:
+def open_dataset(root: PathLike) -> Dataset:
     """Find the photographs and masks under a folder and split them.  Explained in ch:retina.
 
     The two parts are known by what they contain, not by their top folder's name, and are looked for

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from maa.data.idrid import one_line
 from maa.errors import MaaError
+from maa.provenance import PathLike
 
 VARIABLE = "MAA_IDRID"
 KAGGLE_HANDLE = "aaryapatel98/indian-diabetic-retinopathy-image-dataset"
 
 
-def find(data=None) -> Path | None:
+def find(data: PathLike | None = None) -> Path | None:
     """Find the folder of IDRiD.  Explained in the page on getting IDRiD.
 
     Looks at the argument, then at the environment variable `MAA_IDRID`, then at `cache_folder`.

@@ -61,16 +61,16 @@ def normalise(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     return normalised
 
 
-def _reduce(plane):
+def _reduce(plane: np.ndarray) -> np.ndarray:
     """Mean over blocks of `_REDUCTION` squared pixels."""
     return np.asarray(Image.fromarray(plane).reduce(_REDUCTION))
 
 
-def _blur(plane):
+def _blur(plane: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(plane, BACKGROUND_SIGMA / _REDUCTION, mode="constant", truncate=3)
 
 
-def _enlarge(plane, shape):
+def _enlarge(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bilinear interpolation back to full size, block centre on block centre."""
     height, width = shape
     rows, columns = plane.shape

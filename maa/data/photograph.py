@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maa.data.field import BLACK
 from maa.errors import MaaError
+from maa.provenance import PathLike
 
 LESIONS = {"MA": "microaneurysms", "HE": "haemorrhages", "EX": "hard exudates", "SE": "soft exudates", "OD": "optic disc"}
 MAX_PIXELS = 400_000_000
@@ -56,7 +57,7 @@ class Fundus:
     diseased: bool
     split: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
             raise ValueError(f"{self.name}: image must be (H, W, 3) uint8, not {self.image.shape} {self.image.dtype}")
         for label, mask in {"fov": self.fov, **self.lesions}.items():
@@ -75,7 +76,7 @@ class Fundus:
         return np.zeros(self.shape, bool) if found is None else found
 
 
-def read_image(path) -> np.ndarray:
+def read_image(path: PathLike) -> np.ndarray:
     """Read a colour fundus photograph of any ordinary file format.  Explained in ch:retina.
 
     The EXIF rotation is applied; CMYK, YCbCr and palette colours become RGB; 16-bit channels are
@@ -112,7 +113,7 @@ def read_image(path) -> np.ndarray:
     return image
 
 
-def read_mask(path, shape=None) -> np.ndarray:
+def read_mask(path: PathLike, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Read an annotation mask of any ordinary file format.  Explained in ch:retina.
 
     A pixel is annotated when its colour is not black (and not fully transparent), whatever the
@@ -159,7 +160,7 @@ def read_mask(path, shape=None) -> np.ndarray:
     return marked if alpha is None else marked & (np.asarray(alpha) > 0)
 
 
-def halve(array) -> np.ndarray:
+def halve(array: np.ndarray) -> np.ndarray:
     """Scale down to one half by area.  Explained in ch:half.
 
     Every output pixel is the mean of a block of 2 x 2 input pixels, which neither aliases nor
@@ -190,7 +191,7 @@ def halve(array) -> np.ndarray:
     return np.array(Image.fromarray(array).reduce(2))
 
 
-def _open(path) -> Image.Image:
+def _open(path: PathLike) -> Image.Image:
     """Decode a file completely, upright, with every failure turned into a `MaaError`."""
     path = Path(path)
     if not path.exists():
@@ -224,12 +225,12 @@ def _open(path) -> Image.Image:
     return picture
 
 
-def _has_colour(image) -> bool:
+def _has_colour(image: np.ndarray) -> bool:
     """Whether the channels differ by more than a camera's rounding, judged on a sparse grid."""
     step = max(1, max(image.shape[:2]) // 512)
     sparse = image[::step, ::step].astype(np.int16)
     return np.percentile(sparse.max(axis=2) - sparse.min(axis=2), 99) > _GREY_SPREAD
 
 
-def _colourless(path) -> MaaError:
+def _colourless(path: PathLike) -> MaaError:
     return MaaError(f"{path} is greyscale: use the colour photograph that it was made from.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from maa.data.stacks import FOV, LESION, MA, ImageStack
@@ -67,7 +69,7 @@ def rim_pixels(stack: ImageStack) -> np.ndarray:
         Photograph, row and column.
     """
 
-    def rim(label):
+    def rim(label: np.ndarray) -> np.ndarray:
         lesion = (label & MA) > 0
         near = dilate(lesion, RIM[1]) & ~dilate(lesion, RIM[0])
         return near & ((label & (FOV | LESION)) == FOV)
@@ -167,7 +169,7 @@ def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
     return grown
 
 
-def _near(mask, distance, reduction=8):
+def _near(mask: np.ndarray, distance: int, reduction: int = 8) -> np.ndarray:
     """Mask grown by about `distance`, on a reduced copy: the guard need not be exact to the pixel."""
     height, width = mask.shape
     blocks = np.pad(mask, ((0, -height % reduction), (0, -width % reduction)))
@@ -177,7 +179,7 @@ def _near(mask, distance, reduction=8):
     return enlarged[:height, :width]
 
 
-def _table(stack, select):
+def _table(stack: ImageStack, select: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Pixels of the diseased images that `select` marks in their labels."""
     tables = []
     for index in np.flatnonzero(stack.diseased):

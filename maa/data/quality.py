@@ -125,7 +125,7 @@ def warnings(quality: Quality, factor: float = 1.0) -> tuple[str, ...]:
     return tuple(sentence for sentence, so in said.items() if so)
 
 
-def _colour(image, fov):
+def _colour(image: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     """The measures `Quality.colour` and `Quality.unevenness`, on a small copy without the field's rim."""
     step = max(1, round(max(fov.shape) / _COLOUR_SIDE))
     small = np.asarray(Image.fromarray(image).reduce(step)).astype(np.float32)
@@ -138,7 +138,7 @@ def _colour(image, fov):
     return float(np.median(orange)), float(high - low)
 
 
-def _focus(green, fov, factor):
+def _focus(green: np.ndarray, fov: np.ndarray, factor: float) -> float:
     """The measure `Quality.focus`, at half of IDRiD's scale; NaN where too little is left of the field."""
     height, width = green.shape
     size = (max(1, round(width * factor / 2)), max(1, round(height * factor / 2)))
@@ -152,7 +152,7 @@ def _focus(green, fov, factor):
     return float(narrow / wide) if wide > 0.5 else float("nan")  # less than half a grey level: nothing to be sharp
 
 
-def _blocks(green, fov):
+def _blocks(green: np.ndarray, fov: np.ndarray) -> float:
     """Across columns: the mean step at the most abrupt of the eight phases over that at the median phase."""
     steps = np.abs(np.diff(green.astype(np.int16), axis=1))
     inside = fov[:, 1:] & fov[:, :-1]
@@ -165,7 +165,7 @@ def _blocks(green, fov):
     return float(mean.max() / max(np.median(mean), 0.05))
 
 
-def _shrunk(fov, size):
+def _shrunk(fov: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The field of view at another size, without a rim, where the aperture's edge is seen."""
     factor = _COLOUR_SIDE / max(size)
     small = Image.fromarray(fov).resize([max(1, round(side * factor)) for side in size], Image.Resampling.NEAREST)

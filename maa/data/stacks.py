@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from maa.data.idrid import Record
 from maa.data.normalisation import normalise
 from maa.data.photograph import halve
 from maa.errors import MaaError
 from maa.progress import in_threads
+from maa.provenance import PathLike
 
 #: Ground around every photograph, so that a patch may be centred on any of its pixels.
 MARGIN = 128
@@ -56,7 +58,7 @@ class ImageStack:
     diseased: np.ndarray
     scale: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         padded = (self.shapes + 2 * MARGIN).prod(axis=1) * 3
         object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(padded)]))
         object.__setattr__(self, "_label_starts", np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))]))
@@ -109,7 +111,7 @@ class ImageStack:
         return np.where(inside, self.labels[np.where(inside, first + rows * width + columns, 0)], np.uint8(0))
 
 
-def build_stacks(records: Sequence, folder) -> tuple[ImageStack, ImageStack]:
+def build_stacks(records: Sequence[Record], folder: PathLike) -> tuple[ImageStack, ImageStack]:
     """Load and normalise photographs at 1x and 0.5x, once; later calls map the files of the first.
 
     Parameters
@@ -191,7 +193,7 @@ def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph
     return tuple(stacks)
 
 
-def _pad(image):
+def _pad(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=128)
 
 
@@ -215,7 +217,7 @@ def gather_scales(stacks: tuple[ImageStack, ImageStack], where: np.ndarray, size
     return np.stack([fine.gather(where, size), coarse.gather(where // (1, 2, 2), size)], axis=1)
 
 
-def _write_stacks(records, folder):
+def _write_stacks(records: Sequence[Record], folder: Path) -> None:
     scales = (1.0, 0.5)
     about = {"names": [], "diseased": [], "shapes": {str(scale): [] for scale in scales}}
     pixels = {scale: open(folder / f"pixels-{scale}.u8", "wb") for scale in scales}
@@ -232,7 +234,7 @@ def _write_stacks(records, folder):
     (folder / "about.json").write_text(json.dumps(about))
 
 
-def _prepare(record):
+def _prepare(record: Record) -> tuple[str, bool, list[tuple[np.ndarray, np.ndarray]]]:
     """Name and class of a photograph, and at each scale its padded pixels and its labels."""
     fundus = record.load()
     image = normalise(fundus.image, fundus.fov)

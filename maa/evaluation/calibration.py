@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from maa.errors import MaaError
@@ -10,7 +12,9 @@ from maa.evaluation.pixels import PROBABILITIES
 RELIABILITY_EDGES = tuple(k / 15 for k in range(16))
 
 
-def reliability(positives, negatives, edges=RELIABILITY_EDGES):
+def reliability(
+    positives: np.ndarray, negatives: np.ndarray, edges: Sequence[float] = RELIABILITY_EDGES
+) -> dict[str, np.ndarray]:
     """Predicted probability against the observed share of lesion pixels, bin by bin.  Explained in ch:gain.
 
     Parameters
@@ -30,28 +34,30 @@ def reliability(positives, negatives, edges=RELIABILITY_EDGES):
     MaaError
         When the borders do not increase from 0 to 1, or there is no pixel.
     """
-    edges = np.asarray(edges, float)
-    if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or (np.diff(edges) <= 0).any():
+    borders = np.asarray(edges, float)
+    if borders.ndim != 1 or len(borders) < 2 or borders[0] != 0 or borders[-1] != 1 or (np.diff(borders) <= 0).any():
         raise MaaError("The borders of the reliability bins must increase from 0 to 1.")
     pixels = positives + negatives
     if not pixels.any():
         raise MaaError("There is no pixel inside the field of view; check the field-of-view masks.")
-    bins = np.searchsorted(edges[1:-1], PROBABILITIES, side="right")
+    bins = np.searchsorted(borders[1:-1], PROBABILITIES, side="right")
     number, lesions, predicted = (
-        np.bincount(bins, weights, len(edges) - 1) for weights in (pixels, positives, pixels * PROBABILITIES)
+        np.bincount(bins, weights, len(borders) - 1) for weights in (pixels, positives, pixels * PROBABILITIES)
     )
     filled = number > 0
     number = number[filled]
     return {
-        "low": edges[:-1][filled],
-        "high": edges[1:][filled],
+        "low": borders[:-1][filled],
+        "high": borders[1:][filled],
         "predicted": predicted[filled] / number,
         "observed": lesions[filled] / number,
         "pixels": number.astype(np.int64),
     }
 
 
-def expected_calibration_error(positives, negatives, edges=RELIABILITY_EDGES):
+def expected_calibration_error(
+    positives: np.ndarray, negatives: np.ndarray, edges: Sequence[float] = RELIABILITY_EDGES
+) -> float:
     """Mean distance between predicted and observed probability, bins weighted by their pixels.  Explained in ch:gain.
 
     Nearly all pixels of a fundus photograph lie in the lowest bin, so the value is small for any system; look

@@ -7,10 +7,10 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from maa.errors import MaaError
-from maa.evaluation.pixels import PROBABILITIES, first_level
+from maa.evaluation.pixels import PROBABILITIES, PixelScores, first_level
 
 
-def average_precision(positives, negatives):
+def average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
     """Exact, step-wise average precision: the mean, over lesion pixels, of the precision at their score.
 
     Parameters
@@ -37,7 +37,9 @@ def average_precision(positives, negatives):
     return float((positives[::-1] * precision).sum() / true[-1])
 
 
-def precision_recall_curve(positives, negatives, max_points=500):
+def precision_recall_curve(
+    positives: np.ndarray, negatives: np.ndarray, max_points: int = 500
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision and recall at falling thresholds, thinned for plotting.  Explained in ch:hgn.
 
     Parameters
@@ -65,7 +67,7 @@ def precision_recall_curve(positives, negatives, max_points=500):
     return precision, recall, thresholds
 
 
-def operating_point(positives, negatives, threshold):
+def operating_point(positives: np.ndarray, negatives: np.ndarray, threshold: float) -> dict[str, float]:
     """Precision, recall and F1 of the mask that holds every pixel with a score of at least the threshold.  Explained in ch:hgn.
 
     Parameters
@@ -90,7 +92,7 @@ def operating_point(positives, negatives, threshold):
     return {"threshold": float(threshold), **{k: float(v) for k, v in rates_of(true, false, all_positives).items()}}
 
 
-def best_f1_threshold(positives, negatives):
+def best_f1_threshold(positives: np.ndarray, negatives: np.ndarray) -> float:
     """The threshold with the highest F1: chosen on validation images, frozen, then used on others.  Explained in ch:hgn.
 
     Parameters
@@ -111,7 +113,7 @@ def best_f1_threshold(positives, negatives):
     return float(PROBABILITIES[::-1][(2 * true / (true + false + true[-1])).argmax()])
 
 
-def trapezoid(positives, negatives):
+def trapezoid(positives: np.ndarray, negatives: np.ndarray) -> float:
     """Area under the precision-recall curve by trapezoids, from precision 1 at recall 0.
 
     Straight lines between the points of a precision-recall curve cannot be reached by any threshold, and promise
@@ -125,7 +127,7 @@ def trapezoid(positives, negatives):
     return float(np.trapezoid(np.append(1, precision), np.append(0, recall)))
 
 
-def fixed_thresholds(positives, negatives, count):
+def fixed_thresholds(positives: np.ndarray, negatives: np.ndarray, count: int) -> float:
     """Area under the precision-recall curve from a few equally spaced thresholds, as one code base computes it.
 
     Explained in ch:gain.
@@ -162,7 +164,7 @@ def fixed_thresholds(positives, negatives, count):
     return float(np.trapezoid(precision[::-1], (true / total)[::-1]))
 
 
-def roc_auc(positives, negatives):
+def roc_auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     """Area under the ROC curve: the chance that a lesion pixel outscores another pixel, ties counted half.
 
     Near 1 for any usable system when one pixel in a thousand is a lesion, hence no measure to choose by.
@@ -179,7 +181,7 @@ def roc_auc(positives, negatives):
     return float((negatives * above_or_tied).sum() / total / negatives.sum())
 
 
-def per_image_mean(scores, healthy=False, outside_field=False):
+def per_image_mean(scores: PixelScores, healthy: bool = False, outside_field: bool = False) -> float:
     """Mean of the images' own average precisions; images without a lesion pixel have none and are left out.
 
     Explained in ch:gain.
@@ -202,7 +204,7 @@ def per_image_mean(scores, healthy=False, outside_field=False):
     return float(np.mean(list(average_precision_by_image(scores, healthy, outside_field).values())))
 
 
-def average_precision_by_image(scores, healthy=False, outside_field=False):
+def average_precision_by_image(scores: PixelScores, healthy: bool = False, outside_field: bool = False) -> dict[str, float]:
     """Average precision of each image that has a lesion pixel; parameters and errors as `per_image_mean`.
 
     Explained in ch:gain.
@@ -225,7 +227,7 @@ class Variant(NamedTuple):
     """One way in which the literature sums up a precision-recall curve; `measure` takes a `PixelScores`."""
 
     description: str
-    measure: Callable
+    measure: Callable[[PixelScores], float]
 
 
 VARIANTS = {
@@ -258,7 +260,7 @@ VARIANTS = {
 }
 
 
-def variants(scores):
+def variants(scores: PixelScores) -> dict[str, float | None]:
     """Every measure of `VARIANTS` of one system, to place the numbers of other papers.  Explained in ch:gain.
 
     Parameters
@@ -275,13 +277,13 @@ def variants(scores):
     MaaError
         When there is no diseased image or no positive pixel.
     """
-    table = {name: variant.measure(scores) for name, variant in VARIANTS.items()}
+    table: dict[str, float | None] = {name: variant.measure(scores) for name, variant in VARIANTS.items()}
     if all(scores.diseased):
         table["with_healthy"] = None
     return table
 
 
-def positive_total(positives):
+def positive_total(positives: np.ndarray) -> int:
     total = positives.sum()
     if total == 0:
         raise MaaError(
@@ -291,20 +293,20 @@ def positive_total(positives):
     return total
 
 
-def _from_the_top(positives, negatives):
+def _from_the_top(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """True and false positives as the threshold falls from level 65535 to 0."""
     positive_total(positives)
     return positives[::-1].cumsum(), negatives[::-1].cumsum()
 
 
-def _full_curve(positives, negatives):
+def _full_curve(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     true, false = _from_the_top(positives, negatives)
     taken = ((positives + negatives) > 0)[::-1]
     true, false = true[taken], false[taken]
     return true / (true + false), true / true[-1], PROBABILITIES[::-1][taken]
 
 
-def rates_of(true, false, total):
+def rates_of(true: np.ndarray, false: np.ndarray, total: np.ndarray | int) -> dict[str, np.ndarray]:
     return {
         "f1": 2 * true / np.maximum(true + false + total, 1),
         "precision": true / np.maximum(true + false, 1),
@@ -312,7 +314,9 @@ def rates_of(true, false, total):
     }
 
 
-def operating_points(probability, truth, thresholds, fov=None) -> tuple[np.ndarray, np.ndarray]:
+def operating_points(
+    probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarray, fov: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of ``probability >= threshold`` at each threshold, over the pixels of one picture.
 
     Explained in ch:fusion.
@@ -348,7 +352,7 @@ def operating_points(probability, truth, thresholds, fov=None) -> tuple[np.ndarr
         return hits / found, hits / positive.sum()
 
 
-def effective_sample_size(probabilities) -> np.ndarray:
+def effective_sample_size(probabilities: np.ndarray) -> np.ndarray:
     """Kish's effective sample size, 1 / sum(p^2) of each normalised distribution.
 
     Parameters

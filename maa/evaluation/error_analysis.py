@@ -13,6 +13,7 @@ Explained in ch:gain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -27,6 +28,7 @@ from maa.evaluation.intervals import Interval
 from maa.evaluation.pixels import PROBABILITIES, checked_maps, first_level
 from maa.evaluation.regions import components
 from maa.evaluation.vesselness import green_channel, vessels
+from maa.provenance import Json
 
 #: A lesion is compared with the ground from so many to so many pixels outside it.  The first pixels are left out,
 #: because nobody draws a border that exactly.
@@ -43,7 +45,14 @@ DOT_CONTRAST = -0.7
 DOT_ROUNDNESS = 0.5
 
 
-def lesion_table(image, truth, fov, scores, threshold, others=None):
+def lesion_table(
+    image: np.ndarray,
+    truth: np.ndarray,
+    fov: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    others: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Every annotated lesion of a photograph: how large and how dark it is, and how much of it was found.
 
     Parameters
@@ -118,7 +127,7 @@ def lesion_table(image, truth, fov, scores, threshold, others=None):
     )
 
 
-def by_group(table, column, edges, confidence=0.95):
+def by_group(table: pd.DataFrame, column: str, edges: Sequence[float], confidence: float = 0.95) -> list[Json]:
     """Sensitivity and pixel recall of lesions in groups of size or contrast.
 
     Parameters
@@ -179,7 +188,7 @@ def by_group(table, column, edges, confidence=0.95):
     ]
 
 
-def wilson(share, number, confidence=0.95):
+def wilson(share: float, number: int, confidence: float = 0.95) -> Interval:
     """Interval of a share of independent cases by Wilson's score, which behaves for few cases and near 0 and 1.
 
     Explained in ch:gain.
@@ -218,7 +227,7 @@ def wilson(share, number, confidence=0.95):
     return Interval(float(share), float(max(centre - reach, 0)), float(min(centre + reach, 1)), confidence)
 
 
-def false_positive_breakdown(scores, threshold, label, image):
+def false_positive_breakdown(scores: np.ndarray, threshold: float, label: np.ndarray, image: np.ndarray) -> Json:
     """What the false alarms of a map lie on, pixel by pixel and component by component.  Explained in ch:gain.
 
     A false pixel is one at or above the threshold, inside the field of view, that is not annotated as a
@@ -264,7 +273,7 @@ def false_positive_breakdown(scores, threshold, label, image):
     """
     label = np.asarray(label)
     if label.dtype != np.uint8:
-        raise MaaError(f"The label of the photograph is {label.dtype}; give the uint8 bits of maa.patches.")
+        raise MaaError(f"The label of the photograph is {label.dtype}; give the uint8 bits of maa.data.stacks.")
     annotated = (label & MA) > 0
     levels, annotated, fov = checked_maps("the photograph", scores, annotated, (label & FOV) > 0)
     green = green_channel(image, levels.shape)
@@ -300,7 +309,7 @@ def false_positive_breakdown(scores, threshold, label, image):
     }
 
 
-def pooled_breakdown(breakdowns):
+def pooled_breakdown(breakdowns: Mapping[str, Json]) -> Json:
     """The breakdowns of several photographs as one.  Explained in ch:gain.
 
     Parameters
@@ -330,7 +339,7 @@ def pooled_breakdown(breakdowns):
     return {"threshold": thresholds.pop(), **_counted(*sums), "dark_dots": sorted(dots, key=lambda dot: -dot["probability"])}
 
 
-def roundness(pixels, component, width):
+def roundness(pixels: np.ndarray, component: np.ndarray, width: int) -> np.ndarray:
     """How round each component is: its area over that of a disc as long as it is.  Explained in ch:gain.
 
     The length is that of an ellipse with the component's largest variance in any direction, so that an ellipse has
@@ -359,7 +368,9 @@ def roundness(pixels, component, width):
     return area / (4 * np.pi * largest)  # a disc of radius r has the variance r^2 / 4
 
 
-def _contrasts(green, ground, pixels, component, chosen):
+def _contrasts(
+    green: np.ndarray, ground: np.ndarray, pixels: np.ndarray, component: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
     """Contrast of the chosen components against the ground in their rings, (len(chosen),), NaN without ground."""
     order = np.argsort(component, kind="stable")
     bounds = np.searchsorted(component[order], np.stack([chosen, chosen + 1]))
@@ -377,7 +388,7 @@ def _contrasts(green, ground, pixels, component, chosen):
     return contrasts
 
 
-def _counted(in_pixels, in_components):
+def _counted(in_pixels: np.ndarray, in_components: np.ndarray) -> Json:
     total = int(in_pixels.sum())
     return {
         "pixels": total,
@@ -389,7 +400,15 @@ def _counted(in_pixels, in_components):
     }
 
 
-def _dots(levels, pixels, component, dots, area, contrast, round_):
+def _dots(
+    levels: np.ndarray,
+    pixels: np.ndarray,
+    component: np.ndarray,
+    dots: np.ndarray,
+    area: np.ndarray,
+    contrast: np.ndarray,
+    round_: np.ndarray,
+) -> list[Json]:
     top = np.zeros(len(area), np.uint16)
     np.maximum.at(top, component, levels.ravel()[pixels])
     rows, columns = (

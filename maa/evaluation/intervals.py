@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from maa.errors import MaaError
 from maa.evaluation.curves import positive_total, rates_of
-from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS
+from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, LesionScores
 from maa.evaluation.pixels import PixelScores, first_level
 
 
@@ -62,7 +63,13 @@ class Comparison:
     share_not_better: float
 
 
-def bootstrap_average_precision(scores, samples=2000, confidence=0.95, seed=0, healthy=False):
+def bootstrap_average_precision(
+    scores: PixelScores | Sequence[PixelScores],
+    samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    healthy: bool = False,
+) -> Interval:
     """Interval of the pooled average precision, images (and runs, when several are given) drawn with replacement.
 
     Images are drawn, not pixels: the pixels of one photograph are anything but independent.  With ten images the
@@ -99,7 +106,14 @@ def bootstrap_average_precision(scores, samples=2000, confidence=0.95, seed=0, h
     return _interval(values, confidence)
 
 
-def paired_bootstrap(system, baseline, samples=2000, confidence=0.95, seed=0, healthy=False):
+def paired_bootstrap(
+    system: PixelScores | Sequence[PixelScores],
+    baseline: PixelScores | Sequence[PixelScores],
+    samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    healthy: bool = False,
+) -> Comparison:
     """Difference and relative gain in average precision of two systems, on the same drawn images.  Explained in ch:gain.
 
     Parameters
@@ -127,13 +141,19 @@ def paired_bootstrap(system, baseline, samples=2000, confidence=0.95, seed=0, he
     ours = _resampled(system, images, drawn_runs, healthy)
     theirs = _resampled(baseline, images, drawn_runs, healthy)
     difference = ours - theirs
+    drawn = difference[1:]
     return Comparison(
-        *(_interval(v, confidence) for v in (ours, theirs, difference, ours / theirs - 1)),
-        share_not_better=float(np.mean(difference[1:][~np.isnan(difference[1:])] <= 0)),
+        _interval(ours, confidence),
+        _interval(theirs, confidence),
+        _interval(difference, confidence),
+        _interval(ours / theirs - 1, confidence),
+        share_not_better=float(np.mean(drawn[~np.isnan(drawn)] <= 0)),
     )
 
 
-def bootstrap_operating_point(scores, threshold, samples=2000, confidence=0.95, seed=0, healthy=False):
+def bootstrap_operating_point(
+    scores: PixelScores, threshold: float, samples: int = 2000, confidence: float = 0.95, seed: int = 0, healthy: bool = False
+) -> dict[str, Interval]:
     """Intervals of precision, recall and F1 at a frozen threshold, images drawn with replacement.  Explained in ch:gain.
 
     Parameters
@@ -165,7 +185,9 @@ def bootstrap_operating_point(scores, threshold, samples=2000, confidence=0.95, 
     return {name: _interval(np.where(total > 0, rate, np.nan), confidence) for name, rate in rates.items()}
 
 
-def bootstrap_froc(lesion_scores, samples=2000, confidence=0.95, seed=0):
+def bootstrap_froc(
+    lesion_scores: LesionScores, samples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
     """Intervals of the FROC score and of the sensitivities behind it, images drawn with replacement.
 
     Parameters
@@ -206,16 +228,16 @@ def bootstrap_froc(lesion_scores, samples=2000, confidence=0.95, seed=0):
     return {name: _interval(value, confidence) for name, value in values.items()}
 
 
-def _at_least(scores, thresholds):
+def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """How many of the scores reach each threshold, as float."""
     return (len(scores) - np.searchsorted(np.sort(scores), thresholds)).astype(float)
 
 
-def _as_runs(scores):
+def _as_runs(scores: PixelScores | Sequence[PixelScores]) -> list[PixelScores]:
     return [scores] if isinstance(scores, PixelScores) else list(scores)
 
 
-def _same_images(runs):
+def _same_images(runs: list[PixelScores]) -> list[PixelScores]:
     if not runs:
         raise MaaError("There is no run to evaluate; give at least one.")
     first = runs[0]
@@ -229,7 +251,7 @@ def _same_images(runs):
     return runs
 
 
-def _draws(runs, samples, seed, healthy):
+def _draws(runs: Sequence[PixelScores], samples: int, seed: int, healthy: bool) -> tuple[np.ndarray, np.ndarray]:
     """How often each image is drawn, (samples + 1, n), and which runs, (samples + 1, S); row 0 is the data as is."""
     n, s = sum(healthy or d for d in runs[0].diseased), len(runs)
     if n == 0:
@@ -240,23 +262,25 @@ def _draws(runs, samples, seed, healthy):
     return images, np.vstack([np.arange(s)[None], drawn_runs])
 
 
-def _drawn_images(generator, n, samples):
+def _drawn_images(generator: np.random.Generator, n: int, samples: int) -> np.ndarray:
     """How often each of n images is drawn, (samples + 1, n) float; row 0 is the data as is."""
     return np.vstack([np.ones((1, n)), generator.multinomial(n, np.full(n, 1 / n), size=samples)])
 
 
-def _resampled(runs, images, drawn_runs, healthy):
+def _resampled(runs: Sequence[PixelScores], images: np.ndarray, drawn_runs: np.ndarray, healthy: bool) -> np.ndarray:
     by_run = np.stack([_weighted_average_precision(*run.per_image(healthy), images) for run in runs], 1)
     return np.take_along_axis(by_run, drawn_runs, 1).mean(1)
 
 
-def _weighted_average_precision(positives, negatives, weights, at_once=50):
+def _weighted_average_precision(
+    positives: np.ndarray, negatives: np.ndarray, weights: np.ndarray, at_once: int = 50
+) -> np.ndarray:
     """Average precision of the pooled images, image i counted weights[r, i] times; (R,), NaN without positives.
 
     Only levels that hold a lesion pixel add to the sum, so only these are kept: often a tenth of all.
     """
     positive_total(positives)
-    levels = positives.any(0)[::-1]
+    levels = np.asarray(positives.any(0))[::-1]
     here = positives[:, ::-1][:, levels].astype(float)
     true = positives[:, ::-1].cumsum(1)[:, levels].astype(float)
     predicted = true + negatives[:, ::-1].cumsum(1)[:, levels]
@@ -272,7 +296,7 @@ def _weighted_average_precision(positives, negatives, weights, at_once=50):
     return values
 
 
-def _interval(values, confidence):
+def _interval(values: np.ndarray, confidence: float) -> Interval:
     if not 0 < confidence < 1:
         raise MaaError(f"The confidence is {confidence}; it must lie between 0 and 1.")
     tail = (1 - confidence) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from maa.evaluation.regions import centres, components, map_lesions, pairs_at
 
 FROC_POINTS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 FROC_NAMES = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
+
+#: Equally long arrays by name: a table.
+Columns = dict[str, np.ndarray]
 
 
 class LesionScores:
@@ -39,18 +43,18 @@ class LesionScores:
     healthy ones too: adding them changes the false positives per image.  Explained in ch:gain.
     """
 
-    def __init__(self, threshold, match="peak"):
+    def __init__(self, threshold: float, match: str = "peak") -> None:
         if not 0 < threshold <= 1:
             raise MaaError(f"The candidate threshold is {threshold}; it must be above 0 and at most 1.")
         if match not in ("peak", "overlap"):
             raise ValueError(f"Unknown match {match!r}: choose 'peak' or 'overlap'.")
         self.threshold = threshold
         self.match = match
-        self.names = []
-        self._lesions = []
-        self._candidates = []
+        self.names: list[str] = []
+        self._lesions: list[Columns] = []
+        self._candidates: list[Columns] = []
 
-    def add(self, name, scores, truth, fov=None):
+    def add(self, name: str, scores: np.ndarray, truth: np.ndarray, fov: np.ndarray | None = None) -> None:
         """Find candidates and lesions of one image; parameters and errors as `PixelScores.add`."""
         levels, truth, fov = checked_maps(name, scores, truth, fov)
         above = levels >= first_level(self.threshold)
@@ -67,7 +71,7 @@ class LesionScores:
         row, column = centres(pixels[on_top], component[on_top], count, truth.shape)
         if self.match == "overlap":
             touched = lesion_map.at(pixels)
-            pairs = np.unique(np.stack([component, touched])[:, touched >= 0], axis=1)
+            pairs = tuple(np.unique(np.stack([component, touched])[:, touched >= 0], axis=1))
         else:
             pairs = pairs_at(lesion_map, row, column)
         candidates = {
@@ -78,7 +82,15 @@ class LesionScores:
         }
         self._keep(name, candidates, lesions, pairs)
 
-    def add_candidates(self, name, rows, columns, scores, truth, fov=None):
+    def add_candidates(
+        self,
+        name: str,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        scores: np.ndarray,
+        truth: np.ndarray,
+        fov: np.ndarray | None = None,
+    ) -> None:
         """Count given candidates, for a detector that returns points; the rule is "peak".
 
         Parameters
@@ -122,7 +134,7 @@ class LesionScores:
         candidates = {"row": row, "column": column, "area": np.ones(len(row), np.int64), "score": PROBABILITIES[levels]}
         self._keep(name, candidates, lesions, pairs_at(lesion_map, row, column))
 
-    def _keep(self, name, candidates, lesions, pairs):
+    def _keep(self, name: str, candidates: Columns, lesions: Columns, pairs: tuple[np.ndarray, np.ndarray]) -> None:
         new_name(name, self.names)
         candidate, lesion = pairs
         candidates["hit"] = np.zeros(len(candidates["score"]), bool)
@@ -133,7 +145,7 @@ class LesionScores:
         self._candidates.append(candidates)
         self._lesions.append(lesions)
 
-    def extend(self, other):
+    def extend(self, other: LesionScores) -> None:
         """Add the images of other scores; MaaError when one of them is there already, or the rules differ."""
         if (self.threshold, self.match) != (other.threshold, other.match):
             raise MaaError("The lesions were looked for by different rules; count them anew by one threshold and one match.")
@@ -143,7 +155,7 @@ class LesionScores:
             self._candidates.append(candidates)
             self._lesions.append(lesions)
 
-    def arrays(self):
+    def arrays(self) -> Columns:
         """Everything, as a dict of str to array, for a file; `from_arrays` takes it back."""
         arrays = {"names": np.array(self.names, dtype=np.str_), "rule": np.array([str(self.threshold), self.match])}
         for kind, parts in (("lesions", self._lesions), ("candidates", self._candidates)):
@@ -152,7 +164,7 @@ class LesionScores:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> LesionScores:
         """What `arrays` gave; KeyError when something is missing."""
         threshold, match = arrays["rule"].tolist()
         scores = cls(float(threshold), match)
@@ -168,24 +180,24 @@ class LesionScores:
             parts += [{key: values[i] for key, values in columns.items()} for i in range(len(ends))]
         return scores
 
-    def lesions(self):
+    def lesions(self) -> Columns:
         """Every lesion: dict of equally long arrays "image", "row", "column" (centre), "area", "score" (0: missed).
 
         `pandas.DataFrame(scores.lesions())` makes a table, for results by size, say.
         """
         return self._table(self._lesions)
 
-    def candidates(self):
+    def candidates(self) -> Columns:
         """Every candidate: dict of equally long arrays "image", "row", "column" (peak), "area", "score", "hit"."""
         return self._table(self._candidates)
 
-    def _table(self, parts):
+    def _table(self, parts: list[Columns]) -> Columns:
         if not parts:
             raise MaaError("There is no image to evaluate; add at least one before asking for a measure.")
         image = np.repeat(self.names, [len(part["score"]) for part in parts])
         return {"image": image} | {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def froc(self):
+    def froc(self) -> Froc:
         """Free-response ROC curve of all images added.
 
         Returns
@@ -229,7 +241,7 @@ class Froc:
     images: int
     lesions: int
 
-    def sensitivity_at(self, false_positives_per_image):
+    def sensitivity_at(self, false_positives_per_image: float | np.ndarray) -> np.ndarray:
         """Highest sensitivity with at most so many false positives per image; nothing is interpolated.
 
         Parameters
@@ -245,11 +257,11 @@ class Froc:
         return np.append(0.0, self.sensitivity)[within]
 
     @property
-    def score(self):
+    def score(self) -> float:
         """Mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per image: the challenge's score."""
         return float(self.sensitivity_at(np.array(FROC_POINTS)).mean())
 
-    def summary(self):
+    def summary(self) -> dict[str, float]:
         """JSON form: sensitivities at "1/8", "1/4", "1/2", "1", "2", "4", "8", their "score", "images", "lesions"."""
         values = self.sensitivity_at(np.array(FROC_POINTS)).tolist()
         return {**dict(zip(FROC_NAMES, values)), "score": self.score, "images": self.images, "lesions": self.lesions}

@@ -7,6 +7,8 @@ for each image, so subsets, the mean over images and bootstrap samples of images
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
 
 from maa.errors import MaaError
@@ -16,7 +18,7 @@ PROBABILITIES = np.arange(LEVELS) / (LEVELS - 1)
 _CHUNK_PIXELS = 1 << 21
 
 
-def quantise(scores, name="the score map"):
+def quantise(scores: np.ndarray, name: str = "the score map") -> np.ndarray:
     """Probabilities as 16-bit levels, the form in which every map of this project is stored and measured.  Explained in ch:hgn.
 
     Parameters
@@ -65,15 +67,17 @@ class PixelScores:
     0.75
     """
 
-    def __init__(self):
-        self.names = []
-        self.diseased = []
-        self._counts = []  # one (2, 2, LEVELS) uint32 array an image: [outside the field?, lesion?, level]
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.diseased: list[bool] = []
+        self._counts: list[np.ndarray] = []  # one (2, 2, LEVELS) uint32 array an image: [outside the field?, lesion?, level]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def add(self, name, scores, truth, fov=None, diseased=True):
+    def add(
+        self, name: str, scores: np.ndarray, truth: np.ndarray, fov: np.ndarray | None = None, diseased: bool = True
+    ) -> None:
         """Count the pixels of one image.
 
         Parameters
@@ -110,7 +114,7 @@ class PixelScores:
         self.diseased.append(bool(diseased))
         self._counts.append(counts.astype(np.uint32).reshape(2, 2, LEVELS))
 
-    def per_image(self, healthy=False, outside_field=False):
+    def per_image(self, healthy: bool = False, outside_field: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Histograms of each image.
 
         Parameters
@@ -136,7 +140,7 @@ class PixelScores:
         counts = np.stack([c.sum(0, dtype=np.int64) if outside_field else c[0].astype(np.int64) for c in chosen])
         return counts[:, 1], counts[:, 0]
 
-    def pooled(self, healthy=False, outside_field=False):
+    def pooled(self, healthy: bool = False, outside_field: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Histograms of the pixels of all images together; parameters and errors as `per_image`.
 
         Returns
@@ -146,7 +150,7 @@ class PixelScores:
         positives, negatives = self.per_image(healthy, outside_field)
         return positives.sum(0), negatives.sum(0)
 
-    def subset(self, names):
+    def subset(self, names: Iterable[str]) -> PixelScores:
         """The same scores for some of the images, in the order given.
 
         Parameters
@@ -172,7 +176,7 @@ class PixelScores:
             chosen._counts.append(self._counts[i])
         return chosen
 
-    def extend(self, other):
+    def extend(self, other: PixelScores) -> None:
         """Add the images of other scores; MaaError when one of them is there already."""
         for name, diseased, counts in zip(other.names, other.diseased, other._counts):
             new_name(name, self.names)
@@ -180,7 +184,7 @@ class PixelScores:
             self.diseased.append(diseased)
             self._counts.append(counts)
 
-    def arrays(self):
+    def arrays(self) -> dict[str, np.ndarray]:
         """Everything, as a dict of str to array, for a file; `from_arrays` takes it back."""
         return {
             "images": np.array(self.names, dtype=np.str_),
@@ -189,7 +193,7 @@ class PixelScores:
         }
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> PixelScores:
         """What `arrays` gave; KeyError when something is missing."""
         scores = cls()
         scores.names, scores.diseased = arrays["images"].tolist(), arrays["diseased"].tolist()
@@ -197,7 +201,9 @@ class PixelScores:
         return scores
 
 
-def checked_maps(name, scores, truth, fov=None):
+def checked_maps(
+    name: str, scores: np.ndarray, truth: np.ndarray, fov: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """The three maps of an image as arrays that fit each other; parameters and errors as `PixelScores.add`.
 
     Returns
@@ -217,19 +223,19 @@ def checked_maps(name, scores, truth, fov=None):
     return quantise(scores, name), truth, fov
 
 
-def new_name(name, names):
+def new_name(name: str, names: Sequence[str]) -> None:
     if name in names:
         raise MaaError(f"Image {name} was already added to these scores; give each image a name of its own.")
 
 
-def check_mask(name, what, mask, shape):
+def check_mask(name: str, what: str, mask: np.ndarray, shape: tuple[int, ...]) -> None:
     if mask.dtype != bool:
         raise MaaError(f"The {what} of {name} is {mask.dtype}; make it boolean, True where it holds.")
     if mask.ndim != 2 or mask.shape != shape:
         raise MaaError(f"The {what} of {name} has the shape {mask.shape}, not the image's {shape}; bring both to one size.")
 
 
-def first_level(threshold):
+def first_level(threshold: float) -> int:
     """The lowest 16-bit level, 0 to 65535, that is at or above a threshold in [0, 1]; MaaError beyond that range."""
     if not 0 <= threshold <= 1:
         raise MaaError(f"The threshold is {threshold}; it must be a probability in [0, 1].")

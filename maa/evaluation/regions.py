@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 
-def components(mask):
+def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 8-connected components of a mask, of which only the pixels that are set cost time.
 
     Of the twelve million pixels of a photograph a few thousand are set, in still fewer horizontal runs: the runs
@@ -53,7 +53,7 @@ class _LesionMap(NamedTuple):
     lesion: np.ndarray
     width: int
 
-    def at(self, pixels):
+    def at(self, pixels: np.ndarray) -> np.ndarray:
         """Number of the lesion at flat positions, -1 where there is none."""
         if not len(self.pixels):
             return np.full(np.shape(pixels), -1)
@@ -61,7 +61,7 @@ class _LesionMap(NamedTuple):
         return np.where(self.pixels[nearest] == pixels, self.lesion[nearest], -1)
 
 
-def map_lesions(truth):
+def map_lesions(truth: np.ndarray) -> tuple[_LesionMap, dict[str, np.ndarray]]:
     """Which lesion lies where, and the lesions' centres and areas."""
     pixels, component = components(truth)
     count = int(component.max(initial=-1)) + 1
@@ -70,13 +70,13 @@ def map_lesions(truth):
     return _LesionMap(pixels, component, truth.shape[1]), lesions
 
 
-def centres(pixels, component, count, shape):
+def centres(pixels: np.ndarray, component: np.ndarray, count: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     area = np.bincount(component, minlength=count)
     rows, columns = np.divmod(pixels, shape[1])
     return (np.bincount(component, rows, count) / area, np.bincount(component, columns, count) / area)
 
 
-def pairs_at(lesion_map, row, column):
+def pairs_at(lesion_map: _LesionMap, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lesion = lesion_map.at(np.rint(row).astype(int) * lesion_map.width + np.rint(column).astype(int))
     candidate = np.flatnonzero(lesion >= 0)
     return candidate, lesion[candidate]

@@ -20,7 +20,7 @@ _VESSEL_LENGTH, _VESSEL_DIRECTIONS = 15, 12
 _VESSEL_WEAK, _VESSEL_STRONG, _VESSEL_EXTENT = 0.3, 0.6, 60
 
 
-def vessels(image, fov):
+def vessels(image: np.ndarray, fov: np.ndarray) -> np.ndarray:
     """Where the larger vessels of a photograph lie, by a fixed rule: long, dark, connected lines.
 
     Nobody annotated the vessels of IDRiD, and nothing is trained here.  In a copy of the green channel reduced four
@@ -97,7 +97,7 @@ def vessels(image, fov):
     return found[: fov.shape[0], : fov.shape[1]] & fov
 
 
-def green_channel(image, shape):
+def green_channel(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.shape != (*shape, 3):
         raise MaaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from maa.figures.photographs import thin
 from maa.figures.style import DASH, MARKER, PALETTE, axes_or_new, checked_vector, new_figure, role_of
 
 
-def _iso_f1(ax) -> None:
+def _iso_f1(ax: Axes) -> None:
     for f1 in (0.2, 0.4, 0.6, 0.8):
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         ax.plot(recall, f1 * recall / (2 * recall - f1), color="#C4C4C4", lw=0.8, zorder=0)
@@ -20,7 +21,7 @@ def _iso_f1(ax) -> None:
 
 
 def precision_recall(
-    curves: Mapping[str, tuple],
+    curves: Mapping[str, tuple[Any, ...]],
     points: Mapping[str, tuple[float, float]] | None = None,
     prevalence: float | None = None,
     ax: Axes | None = None,
@@ -91,10 +92,10 @@ def precision_recall(
 
 
 def training_history(
-    steps,
+    steps: np.ndarray,
     losses: Mapping[str, np.ndarray],
     metrics: Mapping[str, np.ndarray] | None = None,
-    active=None,
+    active: np.ndarray | None = None,
     xlabel: str = "epoch",
     metric: str = "metric",
 ) -> Figure:
@@ -156,7 +157,7 @@ def training_history(
     return figure
 
 
-def froc(curves: Mapping[str, tuple], ax: Axes | None = None) -> Figure:
+def froc(curves: Mapping[str, tuple[Any, ...]], ax: Axes | None = None) -> Figure:
     """Free-response ROC: share of lesions found against false detections an image.  Explained in ch:gain.
 
     Parameters
@@ -204,7 +205,7 @@ def froc(curves: Mapping[str, tuple], ax: Axes | None = None) -> Figure:
     return ax.figure
 
 
-def reliability(curves: Mapping[str, tuple], ax: Axes | None = None) -> Figure:
+def reliability(curves: Mapping[str, tuple[Any, ...]], ax: Axes | None = None) -> Figure:
     """Reliability diagram: how often a pixel given probability p is MA.  Explained in ch:gain.
 
     Parameters

@@ -23,7 +23,7 @@ from maa.figures.style import (
 )
 
 
-def classes(ax, points, labels, size=26, alpha=0.9) -> None:
+def classes(ax: Axes, points: np.ndarray, labels: np.ndarray, size: float = 26, alpha: float = 0.9) -> None:
     for name, value in (("healthy", 0), ("MA", 1)):
         chosen = points[labels == value]
         ax.scatter(
@@ -38,14 +38,16 @@ def classes(ax, points, labels, size=26, alpha=0.9) -> None:
         )
 
 
-def circle(ax) -> None:
+def circle(ax: Axes) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="#BBBBBB", lw=0.8, zorder=0)
     ax.set(xlim=(-1.22, 1.22), ylim=(-1.22, 1.22), aspect="equal")
     bare(ax)
 
 
-def triplet_geometry(before, after, labels, triplet: tuple[int, int, int], margin: float) -> Figure:
+def triplet_geometry(
+    before: np.ndarray, after: np.ndarray, labels: np.ndarray, triplet: tuple[int, int, int], margin: float
+) -> Figure:
     """What the triplet loss asks, on the unit circle: one triplet before and after training.  Explained in ch:refinement.
 
     Parameters
@@ -113,7 +115,7 @@ def triplet_geometry(before, after, labels, triplet: tuple[int, int, int], margi
     return figure
 
 
-def name_point(ax, point, word) -> None:
+def name_point(ax: Axes, point: np.ndarray, word: str) -> None:
     out = point * 1.1 / max(np.linalg.norm(point), 1e-9)
     ax.text(
         *out,
@@ -126,7 +128,7 @@ def name_point(ax, point, word) -> None:
     )
 
 
-def _spread(points, count) -> list[int]:
+def _spread(points: np.ndarray, count: int) -> list[int]:
     """Indices of `count` points far from one another, greedily: thumbnails that do not cover each other."""
     chosen = [int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
     distance = np.full(len(points), np.inf)
@@ -136,7 +138,14 @@ def _spread(points, count) -> list[int]:
     return chosen
 
 
-def embedding_scatter(points, labels, thumbnails=None, wrong=None, title: str = "", ax: Axes | None = None) -> Figure:
+def embedding_scatter(
+    points: np.ndarray,
+    labels: np.ndarray,
+    thumbnails: np.ndarray | None = None,
+    wrong: np.ndarray | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
     """A map of the embedding: one mark a patch, by class, with some of the patches themselves laid on it.
 
     Explained in ch:embedding.
@@ -195,7 +204,9 @@ def embedding_scatter(points, labels, thumbnails=None, wrong=None, title: str = 
     return ax.figure
 
 
-def neighbours(queries, query_labels, found, found_labels, distances) -> Figure:
+def neighbours(
+    queries: np.ndarray, query_labels: np.ndarray, found: np.ndarray, found_labels: np.ndarray, distances: np.ndarray
+) -> Figure:
     """Each query patch with its nearest neighbours in the embedding, framed by class, the distance above.
 
     Explained in ch:embedding.

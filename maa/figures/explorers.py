@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -102,7 +103,7 @@ def _encode(figure: Figure, quality: int = 80) -> bytes:
     return out.getvalue()
 
 
-def _assemble(control, frames: Sequence[Frame], static: Frame, start: int) -> Explorer:
+def _assemble(control: widgets.Widget, frames: Sequence[Frame], static: Frame, start: int) -> Explorer:
     """Link a control that has an ``index`` to a stack of the frames.
 
     There is no `Play` button: the book's theme turns its ``<i>`` icons into ``<svg>``, on which the widget's script stops.
@@ -137,7 +138,7 @@ def _some(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
-def _window(image, window) -> tuple[slice, slice]:
+def _window(image: np.ndarray, window: tuple[int, int, int] | None) -> tuple[slice, slice]:
     if window is None:
         return slice(None), slice(None)
     row, column, side = window
@@ -150,7 +151,12 @@ def _window(image, window) -> tuple[slice, slice]:
 
 
 def threshold_explorer(
-    image, probability, truth, fov=None, window: tuple[int, int, int] | None = None, thresholds=None
+    image: np.ndarray,
+    probability: np.ndarray,
+    truth: np.ndarray,
+    fov: np.ndarray | None = None,
+    window: tuple[int, int, int] | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> Explorer:
     """Move the threshold; see the mask, the precision and the recall move.  Explained in ch:fusion.
 
@@ -214,7 +220,9 @@ def threshold_explorer(
     return _assemble(_slider([f.label for f in frames], "threshold", start), frames, static, start)
 
 
-def _threshold_picture(shown, threshold, point, curve) -> Figure:
+def _threshold_picture(
+    shown: tuple[np.ndarray, ...], threshold: float, point: tuple[float, float], curve: tuple[np.ndarray, np.ndarray]
+) -> Figure:
     image, probability, truth = shown
     with mpl.rc_context(style.STYLE):
         figure = style.new_figure(height=3.9)
@@ -230,7 +238,9 @@ def _threshold_picture(shown, threshold, point, curve) -> Figure:
     return figure
 
 
-def _threshold_row(shown, thresholds, precision, recall, some) -> Figure:
+def _threshold_row(
+    shown: tuple[np.ndarray, ...], thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, some: Sequence[int]
+) -> Figure:
     image, probability, truth = shown
     with mpl.rc_context(style.STYLE):
         figure = style.new_figure(height=style.WIDTH / len(some) * image.shape[0] / image.shape[1] + 1.15)
@@ -242,14 +252,18 @@ def _threshold_row(shown, thresholds, precision, recall, some) -> Figure:
     return figure
 
 
-def _error_legend(figure) -> None:
+def _error_legend(figure: Figure) -> None:
     style.legend_below(
         figure, [mpl.lines.Line2D([], [], color=c, marker="s", ls="none", label=n) for n, c in style.ERROR_INK.items()]
     )
 
 
 def scale_explorer(
-    image, maps: Mapping[str, np.ndarray], truth=None, window: tuple[int, int, int] | None = None, gain: float = 0.3
+    image: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    truth: np.ndarray | None = None,
+    window: tuple[int, int, int] | None = None,
+    gain: float = 0.3,
 ) -> Explorer:
     """Switch between the photograph and the maps over it: 1x, 0.5x, fused, refined.  Explained in ch:fusion.
 
@@ -310,7 +324,12 @@ def scale_explorer(
 
 
 def training_scrubber(
-    embeddings, labels, epochs=None, captions: Sequence[str] | None = None, circle: bool = False, unit: str = "epoch"
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    epochs: Sequence[float] | None = None,
+    captions: Sequence[str] | None = None,
+    circle: bool = False,
+    unit: str = "epoch",
 ) -> Explorer:
     """Scrub through the training of an embedding.  Explained in chapters 5 (on the circle) and 6.
 
@@ -349,7 +368,7 @@ def training_scrubber(
     margin = 0.06 * np.maximum(high - low, 1e-9)
     limits = np.stack([low - margin, high + margin], axis=1)  # (x or y, low or high): the same in all frames
 
-    def scene(ax, i):
+    def scene(ax: Axes, i: int) -> None:
         embedding.classes(ax, embeddings[i], labels, size=26 if count <= 300 else 12, alpha=0.75)
         if circle:
             embedding.circle(ax)
@@ -358,7 +377,7 @@ def training_scrubber(
             style.bare(ax)
         ax.set_title(f"{unit} {epochs[i]}" + (f"\n{captions[i]}" if captions[i] else ""))
 
-    def picture(positions):
+    def picture(positions: np.ndarray) -> Figure:
         with mpl.rc_context(style.STYLE):
             width = 4.4 if len(positions) == 1 else style.WIDTH
             figure = style.new_figure(
@@ -370,7 +389,7 @@ def training_scrubber(
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
         return _encode(figure)
 
-    def words(i):
+    def words(i: int) -> str:
         return f"{unit} {epochs[i]}" + (f", {captions[i]}" if captions[i] else "")
 
     frames = [Frame(str(epochs[i]), f"Embedding of {count} patches at {words(i)}.", picture([i])) for i in range(moments)]

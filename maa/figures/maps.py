@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ from maa.figures.style import (
 )
 
 
-def draw_heat(ax, image, probability, step, gain) -> AxesImage:
+def draw_heat(ax: Axes, image: np.ndarray, probability: np.ndarray, step: int, gain: float) -> AxesImage:
     """A grey photograph with the probability over it: invisible at 0, opaque from `gain` on."""
     ax.imshow(shrink(as_grey(image), step, np.mean), cmap="gray", vmin=0, vmax=1)
     pooled = shrink(probability, step, np.max)  # maxima, or a lesion three pixels wide would fade on the page
@@ -36,7 +37,11 @@ def draw_heat(ax, image, probability, step, gain) -> AxesImage:
 
 
 def probability_overlay(
-    image, probability, truth=None, zooms: Sequence[tuple[int, int, int]] = (), gain: float = 0.3
+    image: np.ndarray,
+    probability: np.ndarray,
+    truth: np.ndarray | None = None,
+    zooms: Sequence[tuple[int, int, int]] = (),
+    gain: float = 0.3,
 ) -> Figure:
     """A probability map over its photograph, the photograph in grey so that colour means probability only.
 
@@ -71,7 +76,7 @@ def probability_overlay(
     truth = None if truth is None else checked_plane(truth, image, "truth").astype(bool)
     drawn = []
 
-    def draw(ax, rows, columns, step):
+    def draw(ax: Axes, rows: slice, columns: slice, step: int) -> AxesImage:
         drawn.append(draw_heat(ax, image[rows, columns], probability[rows, columns], step, gain))
         if truth is not None:
             draw_outline(ax, shrink(truth[rows, columns], step, np.max), LESION_INK["MA"][0], width=0.9)
@@ -85,7 +90,7 @@ def probability_overlay(
     return figure
 
 
-def map_row(image, maps: Mapping[str, np.ndarray], truth=None, gain: float = 0.3) -> Figure:
+def map_row(image: np.ndarray, maps: Mapping[str, np.ndarray], truth: np.ndarray | None = None, gain: float = 0.3) -> Figure:
     """The same window of a photograph under several probability maps, in a grid of small pictures.  Explained in ch:fusion.
 
     Parameters
@@ -134,7 +139,7 @@ def map_row(image, maps: Mapping[str, np.ndarray], truth=None, gain: float = 0.3
     return figure
 
 
-def error_colours(image, predicted, truth) -> np.ndarray:
+def error_colours(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The picture of an error map: the photograph in grey, each predicted or annotated pixel in `ERROR_INK`.
 
     Explained in ch:fusion.
@@ -165,7 +170,9 @@ def error_colours(image, predicted, truth) -> np.ndarray:
     return out
 
 
-def error_map(image, predicted, truth, zooms: Sequence[tuple[int, int, int]] = ()) -> Figure:
+def error_map(
+    image: np.ndarray, predicted: np.ndarray, truth: np.ndarray, zooms: Sequence[tuple[int, int, int]] = ()
+) -> Figure:
     """Which pixels were right, which too many, which missed; the legend counts them.  Explained in ch:fusion.
 
     Parameters
@@ -190,7 +197,7 @@ def error_map(image, predicted, truth, zooms: Sequence[tuple[int, int, int]] = (
     predicted = checked_plane(predicted, image, "predicted").astype(bool)
     truth = checked_plane(truth, image, "truth").astype(bool)
 
-    def draw(ax, rows, columns, step):
+    def draw(ax: Axes, rows: slice, columns: slice, step: int) -> AxesImage:
         ax.imshow(
             error_colours(
                 shrink(image[rows, columns], step, np.mean),

@@ -84,7 +84,9 @@ class PatchMap:
         return self.html
 
 
-def patch_map(points, kinds: Sequence[str], thumbnails, probability, alt: str = "", quality: int = 75) -> PatchMap:
+def patch_map(
+    points: np.ndarray, kinds: Sequence[str], thumbnails: np.ndarray, probability: np.ndarray, alt: str = "", quality: int = 75
+) -> PatchMap:
     """A map of an embedding, and beside it the patch that the pointer or a slider points to.  Explained in ch:embedding.
 
     The drawing is an SVG and shows without any script; the patches need one.  A slider, which keyboard and finger reach, walks
@@ -129,7 +131,7 @@ def patch_map(points, kinds: Sequence[str], thumbnails, probability, alt: str = 
     counts = {name: int((kinds == name).sum()) for name in names}
     alt = " ".join([alt, "Marks: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."]).strip()
 
-    def mark(name, where=""):
+    def mark(name: str, where: str = "") -> str:
         n = names.index(name)
         colour = style.PALETTE["MA" if n == 0 else "healthy"]
         ink = f'fill="none" stroke="{colour}" stroke-width="1.6"' if n > 1 else f'fill="{colour}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -15,6 +16,7 @@ from maa.figures.style import (
     LESION_INK,
     PALETTE,
     WIDTH,
+    Dash,
     bare,
     checked_patches,
     checked_plane,
@@ -26,7 +28,7 @@ from maa.figures.style import (
 )
 
 
-def frame(ax, label) -> None:
+def frame(ax: Axes, label: object) -> None:
     """Border an image by its class: MA solid, healthy dashed, so that colour is not alone in saying it."""
     name = "MA" if label else "healthy"
     ax.spines[:].set(
@@ -34,7 +36,7 @@ def frame(ax, label) -> None:
     )
 
 
-def class_legend(figure) -> None:
+def class_legend(figure: Figure) -> None:
     figure.legend(
         handles=[
             Line2D([], [], color=PALETTE["MA"], label="MA"),
@@ -45,7 +47,9 @@ def class_legend(figure) -> None:
     )
 
 
-def patch_grid(patches, labels=None, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
+def patch_grid(
+    patches: np.ndarray, labels: np.ndarray | None = None, titles: Sequence[str] | None = None, columns: int = 8
+) -> Figure:
     """A grid of patches, framed by class.  Explained in ch:hgn.
 
     Parameters
@@ -93,7 +97,13 @@ def patch_grid(patches, labels=None, titles: Sequence[str] | None = None, column
 
 
 def patch_at_both_scales(
-    image, truth, half_image, half_truth, centre: tuple[int, int], side: int, receptive_field: int | None = None
+    image: np.ndarray,
+    truth: np.ndarray,
+    half_image: np.ndarray,
+    half_truth: np.ndarray,
+    centre: tuple[int, int],
+    side: int,
+    receptive_field: int | None = None,
 ) -> Figure:
     """What each HGN sees around one pixel: its surroundings, the patch at 1x, the patch at 0.5x.  Explained in ch:half.
 
@@ -158,7 +168,7 @@ def patch_at_both_scales(
     return figure
 
 
-def draw_box(ax, centre, side, colour, dash) -> None:
+def draw_box(ax: Axes, centre: tuple[float, float], side: float, colour: str, dash: Dash) -> None:
     ax.add_patch(
         Rectangle(
             (centre - side / 2 - 0.5, centre - side / 2 - 0.5),
@@ -173,7 +183,7 @@ def draw_box(ax, centre, side, colour, dash) -> None:
     )
 
 
-def most_drawn(patches, probabilities, count: int = 16) -> Figure:
+def most_drawn(patches: np.ndarray, probabilities: np.ndarray, count: int = 16) -> Figure:
     """The healthy patches that the sampler now draws most, each with its multiple of uniform sampling.
 
     Explained in ch:refinement.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -30,7 +31,7 @@ from maa.figures.style import (
 )
 
 
-def _scale_bar(ax, width, pixels_per_degree) -> None:
+def _scale_bar(ax: Axes, width: float, pixels_per_degree: float) -> None:
     degrees = max((d for d in (0.1, 0.2, 0.5, 1, 2, 5, 10) if d * pixels_per_degree <= 0.3 * width), default=0.1)
     length, height = degrees * pixels_per_degree, ax.get_ylim()[0]
     line = ax.plot([0.04 * width, 0.04 * width + length], [0.95 * height] * 2, color="white", lw=2.5)[0]
@@ -39,7 +40,12 @@ def _scale_bar(ax, width, pixels_per_degree) -> None:
         artist.set_path_effects(HALO)
 
 
-def with_zooms(image, zooms, draw, pixels_per_degree=None) -> Figure:
+def with_zooms(
+    image: np.ndarray,
+    zooms: Sequence[tuple[int, int, int]],
+    draw: Callable[[Axes, slice, slice, int], object],
+    pixels_per_degree: float | None = None,
+) -> Figure:
     """Lay out the whole picture above its zooms and call ``draw(ax, rows, columns, step)`` for each of them."""
     height, width = image.shape[:2]
     for row, column, side in zooms:
@@ -79,9 +85,9 @@ def with_zooms(image, zooms, draw, pixels_per_degree=None) -> Figure:
 
 
 def photograph(
-    image,
+    image: np.ndarray,
     lesions: Mapping[str, np.ndarray] | None = None,
-    fov=None,
+    fov: np.ndarray | None = None,
     zooms: Sequence[tuple[int, int, int]] = (),
     pixels_per_degree: float | None = None,
 ) -> Figure:
@@ -118,7 +124,7 @@ def photograph(
     lesions = {k: checked_plane(lesions[k], image, f"the mask of {k}").astype(bool) for k in LESION_INK if k in lesions}
     fov = None if fov is None else checked_plane(fov, image, "fov").astype(bool)
 
-    def draw(ax, rows, columns, step):
+    def draw(ax: Axes, rows: slice, columns: slice, step: int) -> AxesImage:
         ax.imshow(shrink(image[rows, columns], step, np.mean))
         if fov is not None:
             draw_outline(ax, shrink(fov[rows, columns], step, np.max), "#BBBBBB", (0, (4, 3)))
@@ -137,8 +143,8 @@ def photograph(
 
 
 def lesion_sizes(
-    real_areas=None,
-    phantom_areas=None,
+    real_areas: np.ndarray | None = None,
+    phantom_areas: np.ndarray | None = None,
     reach: Mapping[str, int] | None = None,
     microns_per_pixel: float | None = None,
     ax: Axes | None = None,
@@ -201,7 +207,7 @@ def lesion_sizes(
     return ax.figure
 
 
-def thin(x, y, most=1500) -> tuple[np.ndarray, np.ndarray]:
+def thin(x: np.ndarray, y: np.ndarray, most: int = 1500) -> tuple[np.ndarray, np.ndarray]:
     """At most `most` points of a curve, evenly along x: a curve of ten million points is a curve of a page's width."""
     if len(x) <= most:
         return x, y

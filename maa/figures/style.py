@@ -19,9 +19,13 @@ has to be closed.  Line plots take ``ax`` to draw into a figure of the caller's 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -38,7 +42,7 @@ PALETTE = {
     "truth": "#000000",
     "paper": "#666666",
 }
-LESION_INK = {
+LESION_INK: dict[str, tuple[str, Any, str]] = {
     "MA": ("#00E5FF", "solid", "microaneurysms"),
     "HE": ("#FFFFFF", "solid", "haemorrhages"),
     "EX": ("#FFE14D", (0, (1, 1)), "hard exudates"),
@@ -46,9 +50,17 @@ LESION_INK = {
     "OD": ("#A6FF6B", (0, (5, 1, 1, 1)), "optic disc"),
 }
 ERROR_INK = {"true positive": "#35A7FF", "false positive": "#FFC61A", "false negative": "#FF2E93"}
-DASH = {"1x": "solid", "0.5x": (0, (6, 2)), "fused": (0, (3, 1, 1, 1)), "refined": "solid", "paper": (0, (1, 1))}
+#: How a line is drawn, as matplotlib takes it.
+Dash = str | tuple[int, tuple[int, ...]]
+DASH: dict[str, Dash] = {
+    "1x": "solid",
+    "0.5x": (0, (6, 2)),
+    "fused": (0, (3, 1, 1, 1)),
+    "refined": "solid",
+    "paper": (0, (1, 1)),
+}
 MARKER = {"1x": "o", "0.5x": "s", "fused": "^", "refined": "D", "paper": "X", "MA": "^", "healthy": "o"}
-STYLE = {
+STYLE: dict[str, Any] = {
     "figure.figsize": (6.4, 4.0),
     "figure.dpi": 120,
     "savefig.dpi": 120,
@@ -104,21 +116,21 @@ def use_style() -> None:
         mpl.rcParams.update(STYLE)
 
 
-def checked_rgb(image, what="image") -> np.ndarray:
+def checked_rgb(image: np.ndarray, what: str = "image") -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"{what} must be an (H, W, 3) uint8 RGB array, but has shape {image.shape} and type {image.dtype}.")
     return image
 
 
-def checked_plane(array, image, what) -> np.ndarray:
+def checked_plane(array: np.ndarray, image: np.ndarray, what: str) -> np.ndarray:
     array = np.asarray(array)
     if array.shape != image.shape[:2]:
         raise ValueError(f"{what} must have the image's height and width {image.shape[:2]}, but has shape {array.shape}.")
     return array
 
 
-def checked_patches(patches, what="patches") -> np.ndarray:
+def checked_patches(patches: np.ndarray, what: str = "patches") -> np.ndarray:
     patches = np.asarray(patches)
     if patches.ndim != 4 or patches.shape[3] != 3 or patches.dtype != np.uint8:
         raise ValueError(f"{what} must be an (N, S, S, 3) uint8 array, but has shape {patches.shape} and type {patches.dtype}.")
@@ -127,14 +139,14 @@ def checked_patches(patches, what="patches") -> np.ndarray:
     return patches
 
 
-def checked_points(points, what="points") -> np.ndarray:
+def checked_points(points: np.ndarray, what: str = "points") -> np.ndarray:
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"{what} must be an (N, 2) array, but has shape {points.shape}.")
     return points
 
 
-def checked_vector(values, what, length=None) -> np.ndarray:
+def checked_vector(values: np.ndarray, what: str, length: int | None = None) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"{what} must be one-dimensional, but has shape {values.shape}.")
@@ -143,11 +155,11 @@ def checked_vector(values, what, length=None) -> np.ndarray:
     return values
 
 
-def new_figure(width=WIDTH, height=4.0) -> Figure:
+def new_figure(width: float = WIDTH, height: float = 4.0) -> Figure:
     return Figure(figsize=(width, height), dpi=STYLE["figure.dpi"], layout="constrained")
 
 
-def axes_or_new(ax: Axes | None, height=4.0) -> Axes:
+def axes_or_new(ax: Axes | None, height: float = 4.0) -> Axes:
     return ax if ax is not None else new_figure(height=height).subplots()
 
 
@@ -179,7 +191,7 @@ def role_of(name: str) -> str:
     return next((role for word, role in rules if word in low), "paper")
 
 
-def shrink(array, step, how) -> np.ndarray:
+def shrink(array: np.ndarray, step: int, how: Callable[..., np.ndarray]) -> np.ndarray:
     """Pool `array` over step x step blocks, dropping the ragged edge: a page is 800 pixels wide, a photograph 4288."""
     if step == 1:
         return array
@@ -188,22 +200,22 @@ def shrink(array, step, how) -> np.ndarray:
     return how(blocks, axis=(1, 3)).astype(array.dtype)
 
 
-def fat(mask, step) -> np.ndarray:
+def fat(mask: np.ndarray, step: int) -> np.ndarray:
     """Thicken a shrunk mask by one pixel of the page: a lesion three pixels wide cannot be told from dust."""
     return maximum_filter(mask, 3) if step > 1 else mask
 
 
-def as_grey(image) -> np.ndarray:
+def as_grey(image: np.ndarray) -> np.ndarray:
     """The green channel, where lesions have most contrast, dimmed so that colours stand out: (H, W) in 0..0.8."""
     return image[..., 1] / 255 * 0.8
 
 
-def bare(ax) -> None:
+def bare(ax: Axes) -> None:
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
-def draw_outline(ax, mask, colour, dash="solid", width=1.1) -> None:
+def draw_outline(ax: Axes, mask: np.ndarray, colour: str, dash: str = "solid", width: float = 1.1) -> None:
     if mask.any() and not mask.all():
         limits = ax.get_xlim(), ax.get_ylim()  # the contour's one-pixel apron, which closes lesions at the edge, is not shown
         ax.contour(
@@ -217,7 +229,7 @@ def draw_outline(ax, mask, colour, dash="solid", width=1.1) -> None:
         ax.set(xlim=limits[0], ylim=limits[1])
 
 
-def legend_below(figure, handles, columns=3) -> None:
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
     """Put a legend above the pictures, on a dark chip because outlines are light.
 
     Constrained layout forgets the titles of axes with a fixed aspect when it makes room for an outside legend, so the room
@@ -247,5 +259,5 @@ def legend_below(figure, handles, columns=3) -> None:
     figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, facecolor="none", edgecolor="none"))
 
 
-def count(mask) -> int:
+def count(mask: np.ndarray) -> int:
     return int(connected(mask, structure=np.ones((3, 3)))[1])

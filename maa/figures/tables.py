@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from maa.figures.photographs import thin
 from maa.figures.style import MARKER, PALETTE, axes_or_new, checked_vector, new_figure, role_of
 
 
-def sampler_concentration(probabilities, epochs=None) -> Figure:
+def sampler_concentration(probabilities: np.ndarray, epochs: Sequence[float] | None = None) -> Figure:
     """How selective sampling concentrates: sorted probabilities, Lorenz curves, effective sample size.
 
     Parameters
@@ -63,7 +64,7 @@ def sampler_concentration(probabilities, epochs=None) -> Figure:
     return figure
 
 
-def table_intervals(rows: Sequence[tuple], xlabel: str = "AUC PR", ax: Axes | None = None) -> Figure:
+def table_intervals(rows: Sequence[tuple[Any, ...]], xlabel: str = "AUC PR", ax: Axes | None = None) -> Figure:
     """The paper's table beside ours: its value as a cross, ours as a dot with its interval.  Explained in ch:gain.
 
     Parameters

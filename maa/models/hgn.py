@@ -9,6 +9,9 @@ gives at every pixel what the patch around that pixel would give.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,23 +54,27 @@ class Trunk(nn.Module):
         Convolutions, at least those of `LAYERS`; each of the others widens the receptive field by 8 pixels.
     """
 
-    def __init__(self, width: int, depth: int = DEPTH):
+    def __init__(self, width: int, depth: int = DEPTH) -> None:
         super().__init__()
         layers = LAYERS + ((4, 1),) * (depth - len(LAYERS))
         channels = [3] + [width * multiple for multiple, _ in layers]
         self.strides = [stride for _, stride in layers]
         self.features = channels[-1]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=3) for before, after in zip(channels, channels[1:])
-        )
+        convolutions = [nn.Conv2d(before, after, kernel_size=3) for before, after in zip(channels, channels[1:])]
+        self.convolutions = nn.ModuleList(convolutions)
         # Batch norm on the large maps before the last stride would take a third of a training step on a
         # CPU; there a careful start serves as well, since the input is normalised already.
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(after) if index >= LAST_STRIDE else nn.Identity() for index, after in enumerate(channels[1:])
         )
-        for convolution in self.convolutions:
+        for convolution in convolutions:
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            nn.init.zeros_(cast(Tensor, convolution.bias))
+
+    @property
+    def layers(self) -> Iterator[tuple[nn.Conv2d, nn.Module, int]]:
+        """Convolution, norm and stride, one layer after the other."""
+        return zip(cast("list[nn.Conv2d]", self.convolutions), self.norms, self.strides)
 
     @property
     def receptive_field(self) -> int:
@@ -80,14 +87,14 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of patches: (N, 3, P, P) to (N, features, 1, 1), with strides."""
-        for convolution, norm, stride in zip(self.convolutions, self.norms, self.strides):
+        for convolution, norm, stride in self.layers:
             x = F.relu(norm(F.conv2d(x, convolution.weight, convolution.bias, stride=stride)), inplace=True)
         return x
 
     def dense(self, x: Tensor) -> Tensor:
         """Features at every pixel: (N, 3, H, W) to (N, features, H - P + 1, W - P + 1), with dilations."""
         dilation = 1
-        for convolution, norm, stride in zip(self.convolutions, self.norms, self.strides):
+        for convolution, norm, stride in self.layers:
             weight, bias = _folded(convolution, norm)
             x = F.relu(F.conv2d(x, weight, bias, dilation=dilation), inplace=True)
             dilation *= stride
@@ -99,10 +106,12 @@ def _folded(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
     One pass over the map instead of two: a whole image is a large map.
     """
-    if isinstance(norm, nn.Identity):
-        return convolution.weight, convolution.bias
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return convolution.weight * gain[:, None, None, None], (convolution.bias - norm.running_mean) * gain + norm.bias
+    bias = cast(Tensor, convolution.bias)
+    if not isinstance(norm, nn.BatchNorm2d):
+        return convolution.weight, bias
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    gain = norm.weight / torch.sqrt(variance + norm.eps)
+    return convolution.weight * gain[:, None, None, None], (bias - mean) * gain + norm.bias
 
 
 class HGN(nn.Module):
@@ -121,13 +130,13 @@ class HGN(nn.Module):
     network trained on patches); layers, width and receptive field are our choice.
     """
 
-    def __init__(self, width: int = 16, depth: int = DEPTH):
+    def __init__(self, width: int = 16, depth: int = DEPTH) -> None:
         super().__init__()
         self.width, self.depth = width, depth
         self.trunk = Trunk(width, depth)
         self.head = nn.Conv2d(self.trunk.features, 1, kernel_size=1)
         # Lesions are rare: start from a low probability, so that the first steps are not spent on it.
-        nn.init.constant_(self.head.bias, -7.0)
+        nn.init.constant_(cast(Tensor, self.head.bias), -7.0)
 
     @property
     def patch_size(self) -> int:

@@ -12,11 +12,14 @@ Explained in ch:refinement.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
-def pairwise_distance(embedding, distance="euclidean"):
+def pairwise_distance(embedding: Tensor, distance: str = "euclidean") -> Tensor:
     """Distance of every embedding of a batch to every other.  Explained in ch:refinement.
 
     Computed in float32 also under mixed precision (float64 stays float64): the margin is compared with a
@@ -52,7 +55,9 @@ def pairwise_distance(embedding, distance="euclidean"):
     raise ValueError(f"Unknown distance {distance!r}: choose 'euclidean' or 'cosine'.")
 
 
-def mine_random(distances, labels, margin, generator=None):
+def mine_random(
+    distances: Tensor, labels: Tensor, margin: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """One triplet an anchor, its positive and its negative drawn uniformly.  Explained in ch:refinement.
 
     Parameters
@@ -78,7 +83,9 @@ def mine_random(distances, labels, margin, generator=None):
     )
 
 
-def mine_semi_hard(distances, labels, margin, generator=None):
+def mine_semi_hard(
+    distances: Tensor, labels: Tensor, margin: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Every triplet whose negative is farther than its positive, but by less than the margin.  Explained in ch:refinement.
 
     d(a, p) < d(a, n) < d(a, p) + margin: such triplets have a loss between zero and the margin, and leave out
@@ -112,7 +119,9 @@ def mine_semi_hard(distances, labels, margin, generator=None):
     return anchor[pair], positive[pair], negative
 
 
-def mine_batch_hard(distances, labels, margin, generator=None):
+def mine_batch_hard(
+    distances: Tensor, labels: Tensor, margin: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """One triplet an anchor: its farthest positive and its nearest negative.
 
     Parameters
@@ -151,7 +160,14 @@ def mine_batch_hard(distances, labels, margin, generator=None):
 MINERS = {"random": mine_random, "semi-hard": mine_semi_hard, "batch-hard": mine_batch_hard}
 
 
-def triplet_loss(embedding, labels, margin=0.2, distance="euclidean", mining="batch-hard", generator=None):
+def triplet_loss(
+    embedding: Tensor,
+    labels: Tensor,
+    margin: float = 0.2,
+    distance: str = "euclidean",
+    mining: str = "batch-hard",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
     """Triplet loss of a batch, averaged over the triplets that violate the margin.
 
     Parameters
@@ -197,8 +213,15 @@ def triplet_loss(embedding, labels, margin=0.2, distance="euclidean", mining="ba
 
 
 def joint_loss(
-    logits, embedding, labels, triplet_weight, margin=0.2, distance="euclidean", mining="batch-hard", generator=None
-):
+    logits: Tensor,
+    embedding: Tensor,
+    labels: Tensor,
+    triplet_weight: float,
+    margin: float = 0.2,
+    distance: str = "euclidean",
+    mining: str = "batch-hard",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the class head plus the weighted triplet loss of the embedding head.  Explained in ch:refinement.
 
     Parameters
@@ -237,7 +260,7 @@ def joint_loss(
     return loss, {"cross_entropy": cross_entropy.detach(), "triplet": triplet.detach(), "active": active}
 
 
-def count_triplets(labels):
+def count_triplets(labels: Tensor) -> int:
     """Number of triplets that a batch holds, without listing them.  Explained in ch:refinement.
 
     Parameters
@@ -249,22 +272,26 @@ def count_triplets(labels):
     int
         Sum over the anchors of (positives of the anchor) x (negatives of the anchor).
     """
-    sizes = labels.unique(return_counts=True)[1]
+    sizes = labels.unique(return_counts=True)[1]  # type: ignore[no-untyped-call]
     return int((sizes * (sizes - 1) * (len(labels) - sizes)).sum())
 
 
-def _pair_masks(labels):
+def _pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
     same = labels.unsqueeze(0) == labels.unsqueeze(1)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return same & ~itself, ~same
 
 
-def _one_per_anchor(positive, negative, is_positive, is_negative):
+def _one_per_anchor(
+    positive: Tensor, negative: Tensor, is_positive: Tensor, is_negative: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     usable = is_positive.any(1) & is_negative.any(1)
     return usable.nonzero().squeeze(1), positive[usable], negative[usable]
 
 
-def _checked_miner(embedding, labels, margin, mining):
+def _checked_miner(
+    embedding: Tensor, labels: Tensor, margin: float, mining: str
+) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     if mining not in MINERS:
         raise ValueError(f"Unknown mining {mining!r}: choose one of {', '.join(map(repr, MINERS))}.")
     if not margin > 0:
@@ -274,5 +301,5 @@ def _checked_miner(embedding, labels, margin, mining):
     return MINERS[mining]
 
 
-def _at_least_float32(tensor):
+def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -7,6 +7,8 @@ ground away, and classifies that point.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,12 +40,13 @@ class PRN(nn.Module):
     width, embedding size and normalisation are our choice.
     """
 
-    def __init__(self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both"):
+    def __init__(self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both") -> None:
         super().__init__()
         self.width, self.embedding_size, self.depth, self.scales = width, embedding_size, depth, scales
         self.levels = {"both": (0, 1), "1x": (0,), "0.5x": (1,)}[scales]
-        self.towers = nn.ModuleList(Trunk(width, depth) for _ in self.levels)
-        self.embedding = nn.Linear(sum(tower.features for tower in self.towers), embedding_size)
+        towers = [Trunk(width, depth) for _ in self.levels]
+        self.towers = nn.ModuleList(towers)
+        self.embedding = nn.Linear(sum(tower.features for tower in towers), embedding_size)
         self.classifier = nn.Linear(embedding_size, 1)
         # Points on the unit sphere span logits of a few units only if the classifier may scale them.
         self.scale = nn.Parameter(torch.tensor(8.0))
@@ -52,7 +55,7 @@ class PRN(nn.Module):
     @property
     def patch_size(self) -> int:
         """Side of the patches in pixels, the same at both scales."""
-        return self.towers[0].receptive_field
+        return cast(Trunk, self.towers[0]).receptive_field
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of patches.

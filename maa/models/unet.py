@@ -7,6 +7,8 @@ Nothing here is the paper's; ch:real compares the two.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,7 +38,7 @@ class UNet(nn.Module):
     would take a third of the time of a step.  Explained in ch:real.
     """
 
-    def __init__(self, width: int = 32):
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.width = width
         channels = [width * multiple for multiple in WIDTHS]
@@ -47,7 +49,7 @@ class UNet(nn.Module):
             _block(channels[level] + channels[level + 1], channels[level], norm=level > 0) for level in range(len(channels) - 1)
         )
         self.head = nn.Conv2d(width, len(CLASSES), kernel_size=1)
-        nn.init.constant_(self.head.bias, -5.0)
+        nn.init.constant_(cast(Tensor, self.head.bias), -5.0)
 
     @property
     def patch_size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Eye:
     scale: float  # pixels per degree
     aperture: float  # degrees
 
-    def pixels(self, x, y):
+    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of a point given in degrees."""
         height, width = self.shape
         return (
@@ -33,7 +34,7 @@ class Eye:
             self.side * (x - self.centre[0]) * self.scale + (width - 1) / 2,
         )
 
-    def degrees(self, step: int = 1):
+    def degrees(self, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Open grids x (1, w) and y (h, 1) of every `step`-th pixel, in degrees."""
         height, width = self.shape
         row = (np.arange(0, height, step, dtype=np.float32) + (step - 1) / 2)[:, None]
@@ -130,7 +131,7 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
     """Grow arteries and veins from the disc until they are too thin or out of the photograph."""
     distance, (disc_x, disc_y) = eye.disc[0], eye.disc
     # (kind, x, y, heading, radius, guide or None, whether it serves the macula)
-    sprouts: deque = deque()
+    sprouts: deque[Any] = deque()
     calibre = rng.normal(1.0, 0.08)
     for sign in (-1, 1):
         opening = rng.uniform(0.50, 0.72)
@@ -150,7 +151,9 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
         kind = int(rng.integers(2))
         sprouts.append((kind, disc_x, disc_y, heading, rng.uniform(0.05, 0.09), None, True))
 
-    vessels, taken, reach = [], {}, eye.aperture / 2 + 1.5
+    vessels: list[_Vessel] = []
+    taken: dict[tuple[int, int], int] = {}
+    reach = eye.aperture / 2 + 1.5
     while sprouts and len(vessels) < 3000:
         kind, x, y, heading, radius, guide, macular = sprouts.popleft()
         path = [(x, y, radius)]

@@ -24,7 +24,7 @@ _SENSOR_GRAIN = {1: 4.5, 4: 0.8, 8: 0.9}
 _TISSUE_GRAIN = {8: 1.9, 16: 1.3, 32: 2.6, 128: 5.0}
 
 
-def _grain(rng, shape: tuple[int, int], pitch: float) -> np.ndarray:
+def _grain(rng: np.random.Generator, shape: tuple[int, int], pitch: float) -> np.ndarray:
     """Smooth noise (H, W) float32 of unit variance at its knots, `pitch` pixels apart."""
     if pitch <= 1:
         return rng.standard_normal(shape, dtype=np.float32)

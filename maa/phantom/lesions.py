@@ -17,12 +17,24 @@ class Spots:
     Blobs of blood add up.  Bright ones do not: exudate over exudate is no brighter than the brighter.
     """
 
-    def __init__(self, eye: Eye, blur: float):
+    def __init__(self, eye: Eye, blur: float) -> None:
         self.eye, self.blur = eye, blur
         self.dark = np.zeros((3, *eye.shape), np.float32)
         self.bright = np.zeros((3, *eye.shape), np.float32)
 
-    def draw(self, rng, x, y, area, colour, softness, elongation=1.0, angle=0.0, ragged=0.06, mask=None):
+    def draw(
+        self,
+        rng: np.random.Generator,
+        x: float,
+        y: float,
+        area: float,
+        colour: np.ndarray,
+        softness: float,
+        elongation: float = 1.0,
+        angle: float = 0.0,
+        ragged: float = 0.06,
+        mask: np.ndarray | None = None,
+    ) -> None:
         """Add one blob; `colour` is the mean change of optical density inside the outline.
 
         The outline is an ellipse of `area` square degrees, deformed by a few random harmonics; the
@@ -63,7 +75,9 @@ class Spots:
             mask[box] |= inside
 
 
-def _random_site(rng, eye: Eye, foci: list[tuple[float, float]], clustering: float, spread: float):
+def _random_site(
+    rng: np.random.Generator, eye: Eye, foci: list[tuple[float, float]], clustering: float, spread: float
+) -> tuple[float, float]:
     """A point in the photograph and off the disc; near one of the foci with probability `clustering`."""
     for _ in range(200):
         if foci and rng.random() < clustering:
@@ -79,14 +93,16 @@ def _random_site(rng, eye: Eye, foci: list[tuple[float, float]], clustering: flo
     return eye.centre
 
 
-def number_of_lesions(rng, kind: str, eye: Eye, config: PhantomConfig) -> int:
+def number_of_lesions(rng: np.random.Generator, kind: str, eye: Eye, config: PhantomConfig) -> int:
     model = LESION_MODELS[kind]
     spread = model.log_density_spread
     density = model.density * math.exp(rng.normal(-spread * spread / 2, spread))
     return int(rng.poisson(min(density, 8 * model.density) * eye.area * config.lesion_density))
 
 
-def draw_lesions(rng, hidden, spots: Spots, eye: Eye, blood: np.ndarray, config: PhantomConfig) -> dict[str, np.ndarray]:
+def draw_lesions(
+    rng: np.random.Generator, hidden: np.random.Generator, spots: Spots, eye: Eye, blood: np.ndarray, config: PhantomConfig
+) -> dict[str, np.ndarray]:
     """Draw the lesions of a diseased patient; returns the annotated masks of the kinds present."""
     masks = {kind: np.zeros(eye.shape, bool) for kind in LESION_MODELS}
     if config.lesion_density == 0:
@@ -94,7 +110,7 @@ def draw_lesions(rng, hidden, spots: Spots, eye: Eye, blood: np.ndarray, config:
     foci = [_random_site(rng, eye, [], 0, 0) for _ in range(4)]
     shown = np.zeros(eye.shape, bool)
 
-    def size_and_colour(model: LesionModel):
+    def size_and_colour(model: LesionModel) -> tuple[float, np.ndarray]:
         area = math.exp(rng.normal(*model.log_area))
         contrast = min(1.35 * math.exp(rng.normal(*model.log_contrast)), 0.6)  # the optics take the rest
         return area, contrast * np.array(model.colour)
@@ -149,7 +165,7 @@ def draw_lesions(rng, hidden, spots: Spots, eye: Eye, blood: np.ndarray, config:
     return {kind: mask for kind, mask in masks.items() if mask.any()}
 
 
-def draw_lookalikes(rng, spots: Spots, eye: Eye, config: PhantomConfig) -> None:
+def draw_lookalikes(rng: np.random.Generator, spots: Spots, eye: Eye, config: PhantomConfig) -> None:
     """Pigment spots, dust on the lens and ends of vessels that dive: dark, small, and no lesion."""
 
     def count(per_square_degree: float) -> int:

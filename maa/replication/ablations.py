@@ -7,9 +7,10 @@ of the main table are.  Nothing here is chosen from: the settings of the system 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -19,8 +20,9 @@ from maa.data.idrid import Dataset
 from maa.inference.fusion import fuse
 from maa.inference.maps import FULL_SCALE, log_odds, to_map
 from maa.inference.system import Settings
+from maa.models.prn import PRN
 from maa.progress import track
-from maa.provenance import write_json
+from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
@@ -29,11 +31,13 @@ from maa.replication.scores import REFINEMENT_WEIGHTS
 from maa.replication.study import Study
 from maa.replication.validation import Validation, head, measures
 
+#: What differs in a `PRNConfig`.
+Changes = dict[str, Any]
 _PLAIN = REFINEMENTS["prn_cross_entropy"]
 _TRIPLET = REFINEMENTS["prn_triplet"]
 _SAMPLED = REFINEMENTS["prn_sampling"]
 #: By question: what is changed in the profile's `PRNConfig` for each variant, the first of them the reference.  Asked with one seed.
-QUESTIONS: dict[str, dict[str, dict]] = {
+QUESTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "source of the healthy patches": {
         "healthy patients": _PLAIN,
         "far from lesions": _PLAIN | {"source": "far from lesions"},
@@ -56,7 +60,7 @@ QUESTIONS: dict[str, dict[str, dict]] = {
 #: The questions that proved to matter: asked once more, with every seed of the profile.
 DECISIVE = ("source of the healthy patches", "start of the towers", "rims of lesions")
 #: Questions that the first answers raised: what may be wrong with our selective sampling, and with our patches.
-FURTHER: dict[str, dict[str, dict]] = {
+FURTHER: dict[str, dict[str, dict[str, Any]]] = {
     "power of the sampler's error": {"1": _SAMPLED, "1/2": _SAMPLED | {"power": 0.5}},
     "sampling of unlabelled ground": {
         "uniform": _PLAIN | {"source": "unlabelled"},
@@ -67,7 +71,7 @@ FURTHER: dict[str, dict[str, dict]] = {
 LARGE_POOL = 400_000
 #: By question about the first stage: the scales it is asked of, and what is told to `maa.replication.study.Study.hgn`, the first of
 #: them the reference.
-FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, dict]]] = {
+FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, dict[str, Any]]]] = {
     "side of the HGN's patch": ((0.5,), {"45": {}, "61": {"depth": 10}}),
     "source of the HGNs' healthy patches": (
         (1.0, 0.5),
@@ -78,7 +82,7 @@ FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, dict]]] = {
 THRESHOLDS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
-def ablate(dataset: Dataset, profile: Profile, out) -> dict:
+def ablate(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """Measure every variant on the validation photographs, with the profile's first seed.  Explained in ch:real.
 
     Parameters
@@ -110,7 +114,7 @@ def ablate(dataset: Dataset, profile: Profile, out) -> dict:
     return results
 
 
-def decide(dataset: Dataset, profile: Profile, out) -> dict:
+def decide(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """Ask the decisive questions with every seed, and with the first one those that came up: see `FURTHER`.
 
     Explained in ch:real.
@@ -152,10 +156,10 @@ class _Measured:
     """Scores of one run of a variant, at its best weight, and what is worth telling of the run."""
 
     scores: evaluation.PixelScores
-    about: dict = field(default_factory=dict)
+    about: Json = field(default_factory=dict)
 
 
-def _runs(study: Study, seed: int, questions: Mapping[str, Mapping[str, dict]]) -> dict[tuple[str, str], Trained]:
+def _runs(study: Study, seed: int, questions: Mapping[str, Mapping[str, Changes]]) -> dict[tuple[str, str], Trained[PRN]]:
     """The refinement network of every variant, by question and name; alike ones are trained once."""
     return {
         (question, name): study.prn(seed, **changes)
@@ -164,12 +168,12 @@ def _runs(study: Study, seed: int, questions: Mapping[str, Mapping[str, dict]]) 
     }
 
 
-def _second_stage(validation: Validation, runs: Iterable[Trained]) -> dict[Path, _Measured]:
+def _second_stage(validation: Validation, runs: Iterable[Trained[PRN]]) -> dict[Path, _Measured]:
     """Every refinement network, by its weights file, each at the weight that is best for it."""
     networks = {run.path: run.model for run in runs}
     seconds = {run.path: run.record.seconds for run in runs}
 
-    def refined(index):
+    def refined(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         return validation.second_stage(index, validation.maps(index)["fused"], networks, Settings().hypothesis)
 
     scores, measured = validation.score(refined, "Scoring variants"), {}
@@ -184,11 +188,13 @@ def _second_stage(validation: Validation, runs: Iterable[Trained]) -> dict[Path,
     return measured
 
 
-def _first_stage(study: Study, validation: Validation, seed: int, question: str, scales, answers: Mapping[str, dict]) -> dict:
+def _first_stage(
+    study: Study, validation: Validation, seed: int, question: str, scales: Sequence[float], answers: Mapping[str, Changes]
+) -> Json:
     """The answers to a question about the first stage: of each scale alone and, where both were asked, of their fusion."""
     runs = {name: {f"HGN {scale:g}x": study.hgn(scale, seed, **told) for scale in scales} for name, told in answers.items()}
 
-    def maps(index):
+    def maps(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         for name, networks in runs.items():
             alone = {row: validation.alone(run, index) for row, run in networks.items()}
             yield from (((name, row), map_) for row, map_ in alone.items())
@@ -203,10 +209,10 @@ def _first_stage(study: Study, validation: Validation, seed: int, question: str,
     return {f"{question}, {row}": _compared({name: [_Measured(scores[name, row])] for name in answers}) for row in rows}
 
 
-def _thresholds(validation: Validation, run: Trained) -> dict[str, list[_Measured]]:
+def _thresholds(validation: Validation, run: Trained[PRN]) -> dict[str, list[_Measured]]:
     """The refinement by a network of what passes each of the hypothesis thresholds."""
 
-    def refined(index):
+    def refined(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         fused = validation.maps(index)["fused"]
         for threshold in THRESHOLDS:
             for (row, weight), map_ in validation.second_stage(index, fused, {threshold: run.model}, threshold):
@@ -217,7 +223,7 @@ def _thresholds(validation: Validation, run: Trained) -> dict[str, list[_Measure
     return {f"{threshold:g}": [_Measured(found[threshold, best_weight(found, threshold)])] for threshold in THRESHOLDS}
 
 
-def _compared(answers: Mapping[str, Sequence[_Measured]]) -> dict:
+def _compared(answers: Mapping[str, Sequence[_Measured]]) -> Json:
     """Each variant's average precision, and its difference to the first variant, of as many seeds as there are."""
     reference = [measured.scores for measured in next(iter(answers.values()))]
     compared = {}
@@ -236,7 +242,7 @@ def _fusions(validation: Validation) -> dict[str, evaluation.PixelScores]:
     """Every way to make one map of two; the learned one never fits on the photograph that it is measured on."""
     learned = _learned(validation) if len(validation.photographs) > 1 else {}
 
-    def make(index):
+    def make(index: int) -> Iterable[tuple[Any, np.ndarray]]:
         maps = validation.maps(index)
         pair = [maps["hgn_1x"], maps["hgn_half"]]
         logits = [log_odds(map_ / FULL_SCALE) for map_ in pair]
@@ -258,7 +264,7 @@ def _fusions(validation: Validation) -> dict[str, evaluation.PixelScores]:
 def _learned(validation: Validation, count: int = 20_000) -> dict[int, Sequence[float]]:
     """For each photograph, weights of the two log-odds and an intercept, fitted on all the others."""
     rng = np.random.default_rng(0)
-    tables = {}
+    tables: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for index in track(validation.photographs, "Sampling pixels to learn the fusion from"):
         image, maps = validation.image(index), validation.maps(index)
         inside = np.flatnonzero(image["fov"])
@@ -268,7 +274,7 @@ def _learned(validation: Validation, count: int = 20_000) -> dict[int, Sequence[
         weight = np.where(truth, 1, inside.size / count)
         features = np.stack([log_odds(maps[row].ravel()[drawn] / FULL_SCALE) for row in ("hgn_1x", "hgn_half")], axis=1)
         tables[index] = features, truth, weight
-    fitted = {}
+    fitted: dict[int, Sequence[float]] = {}
     for index in tables:
         features, truth, weight = (np.concatenate(part) for part in zip(*(t for i, t in tables.items() if i != index)))
         model = LogisticRegression(C=np.inf, max_iter=200).fit(features, truth, sample_weight=weight)

@@ -2,7 +2,7 @@
 
 What was trained or mapped once is kept, and found again by its key: the complete configuration, the data, the photographs, the
 machine's arithmetic and the versions below.  A version is raised by hand whenever the code of its family gives other numbers, and at
-no other time: tests/test_golden.py holds the numbers that it gives today, and says so when they move.
+no other time: tests/replication/test_golden.py holds the numbers that it gives today, and says so when they move.
 """
 
 from __future__ import annotations

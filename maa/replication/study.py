@@ -52,7 +52,7 @@ class Study:
     Every chapter begins with one.
     """
 
-    def __init__(self, dataset: Dataset, profile: Profile, folder: str | os.PathLike[str] | None = None):
+    def __init__(self, dataset: Dataset, profile: Profile, folder: str | os.PathLike[str] | None = None) -> None:
         self.dataset, self.profile = dataset, profile
         self.folder = Path(folder) if folder else cache_folder()
 

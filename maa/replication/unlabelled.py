@@ -9,6 +9,7 @@ networks learn from what is labelled and are judged by what is there.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from sklearn.metrics import average_precision_score
 from maa import evaluation
 from maa.data.idrid import open_dataset
 from maa.data.pools import SOURCES, ma_pixels, pixels_of
-from maa.data.stacks import FOV, MA
+from maa.data.stacks import FOV, MA, ImageStack
 from maa.inference.candidates import score_patches
 from maa.inference.system import System, field_of
+from maa.models.hgn import HGN
+from maa.models.prn import PRN
 from maa.phantom.config import PhantomConfig
 from maa.progress import bar
-from maa.provenance import environment, write_json
+from maa.provenance import Json, PathLike, environment, write_json
 from maa.replication.profiles import Profile
 from maa.replication.study import Study, phantoms
 from maa.training.config import HGNConfig, PRNConfig, Schedule
@@ -44,7 +47,9 @@ PROFILE = Profile(
 _SAMPLING = {"uniform": False, "selective": True}
 
 
-def experiment(out, config: PhantomConfig = PhantomConfig(), profile: Profile = PROFILE, shares=SHARES) -> dict:
+def experiment(
+    out: PathLike, config: PhantomConfig = PhantomConfig(), profile: Profile = PROFILE, shares: Sequence[float] = SHARES
+) -> Json:
     """Train networks on phantoms with a share of the labels left out, for every source of healthy patches.
 
     Explained in ch:real.
@@ -101,18 +106,18 @@ def experiment(out, config: PhantomConfig = PhantomConfig(), profile: Profile = 
     return results
 
 
-def _map_precision(hgn, whole, labels) -> dict:
+def _map_precision(hgn: HGN, whole: ImageStack, labels: ImageStack) -> Json:
     """Average precision of the dense maps of a network at 1x, against the truth and against the labels."""
     scores = {"true": evaluation.PixelScores(), "labelled": evaluation.PixelScores()}
-    for index in np.flatnonzero(whole.diseased):
-        map_ = System(hgn).maps((whole, None), index)["hgn_1x"]
+    for index in np.flatnonzero(whole.diseased).tolist():
+        map_ = System(hgn).maps((whole, whole), index)["hgn_1x"]
         for ruler, stack in zip(scores, (whole, labels)):
             truth = (stack.label(index) & MA) > 0
             scores[ruler].add(whole.names[index], map_, truth, field_of(whole, index))
     return {ruler: evaluation.average_precision(*pixels.pooled()) for ruler, pixels in scores.items()}
 
 
-def _patch_precision(prn, whole, labels) -> dict:
+def _patch_precision(prn: PRN, whole: tuple[ImageStack, ImageStack], labels: tuple[ImageStack, ImageStack]) -> Json:
     """Average precision of a refinement network on pixels drawn from diseased photographs, weighed to stand for all."""
     rng = np.random.default_rng(0)  # the same pixels for every network
     every = {"lesions": ma_pixels(whole[0]), "ground": pixels_of(whole[0], FOV)}
@@ -129,6 +134,6 @@ def _patch_precision(prn, whole, labels) -> dict:
     return result
 
 
-def _labels(stack, where):
+def _labels(stack: ImageStack, where: np.ndarray) -> np.ndarray:
     """The labels of pixels: (K, 3) to (K,)."""
     return stack.gather_labels(where, 1)[:, 0, 0]

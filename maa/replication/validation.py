@@ -38,7 +38,7 @@ class Validation:
         Of the networks, which are trained if they are not there.
     """
 
-    def __init__(self, study: Study, seed: int):
+    def __init__(self, study: Study, seed: int) -> None:
         self.first_stage = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
         self.stacks, self.data = study.validation, study.dataset.fingerprint
         self.photographs: list[int] = np.flatnonzero(self.stacks[0].diseased).tolist()

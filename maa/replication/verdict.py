@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maa.errors import MaaError
 from maa.inference.system import FULL_SYSTEM, ROWS
+from maa.provenance import Json
 from maa.replication.published import published
 from maa.replication.scores import PAPER, PAPER_GAIN
 
+#: A relative gain: its "value", and its interval from "low" to "high".
+Gain = Mapping[str, float]
 #: A relative change that is not worth a word.
 NOTHING = 0.01
 
@@ -35,21 +39,21 @@ class Evidence:
         `maa.replication.evaluate.evaluate` measured of it.
     """
 
-    validation: Mapping
-    openings: tuple[Mapping, ...] = ()
+    validation: Json
+    openings: tuple[Json, ...] = ()
 
     @property
-    def test(self) -> Mapping | None:
+    def test(self) -> Json | None:
         """The results of the version that was opened last; None before the first opening."""
         return self.openings[-1]["results"] if self.openings else None
 
     @property
-    def size(self) -> Mapping:
+    def size(self) -> Json:
         """The results that the size is judged by."""
         return self.test or self.validation
 
     @property
-    def cause(self) -> Mapping:
+    def cause(self) -> Json:
         """The results that the cause is judged by: those of the test half where they hold the rows that it takes."""
         return self.test if self.test and asked(self.test) else self.validation
 
@@ -70,50 +74,59 @@ def evidence() -> Evidence:
     return Evidence(validation, openings())
 
 
-def openings() -> tuple[Mapping, ...]:
+def openings() -> tuple[Json, ...]:
     """Every opening of the test half, the first one first; none where nothing was opened."""
     listed = published("test", "openings") or {"openings": []}
     return tuple(
-        {**entry, "results": _today(published("test", entry["file"].removesuffix(".json")))} for entry in listed["openings"]
+        {**entry, "results": _today(published("test", entry["file"].removesuffix(".json")) or {})}
+        for entry in listed["openings"]
     )
 
 
-def _today(results: Mapping) -> Mapping:
+def _today(results: Json) -> Json:
     """A results file with today's names: the full system's row was once called "refined"."""
     rows = {FULL_SYSTEM if row == "refined" else row: values for row, values in results["rows"].items()}
     return {**results, "rows": rows}
 
 
-def gain(results: Mapping, row: str, other: str) -> Mapping[str, float] | None:
+def known_gain(results: Json, row: str, other: str) -> Gain | None:
     """The relative gain of a row over another: "value", and its interval from "low" to "high"; None where it was not measured."""
     values = results["rows"].get(row, {})
     known = {"hgn_1x": values.get("gain"), **values.get("gains", {})}.get(other)
-    return known and known["relative_gain"]
+    return known["relative_gain"] if known else None
 
 
-def in_words(gain: Mapping[str, float]) -> str:
+def gain(results: Json, row: str, other: str) -> Gain:
+    """As `known_gain`, where it is known that it was measured; KeyError where it was not."""
+    known = known_gain(results, row, other)
+    if known is None:
+        raise KeyError(f"the gain of {row} over {other} was not measured")
+    return known
+
+
+def in_words(gain: Gain) -> str:
     """A gain and its interval: ``+7.4 % (+0.3 to +14.5)``."""
     value, low, high = (f"{100 * gain[key]:+.1f}" for key in ("value", "low", "high"))
     return f"{value} % ({low} to {high})"
 
 
-def worth(gain: Mapping[str, float]) -> str:
+def worth(gain: Gain) -> str:
     """What a part is worth, by the interval of its gain: it "helps", it "hurts", or it "cannot be told from nothing"."""
     return "helps" if gain["low"] > 0 else "hurts" if gain["high"] < 0 else "cannot be told from nothing"
 
 
-def size_holds(results: Mapping) -> bool:
+def size_holds(results: Json) -> bool:
     """Whether the gain over HGN 1x reaches the paper's, and its interval excludes zero."""
     whole = gain(results, FULL_SYSTEM, "hgn_1x")
     return whole["value"] >= PAPER_GAIN and whole["low"] > 0
 
 
-def asked(results: Mapping) -> bool:
+def asked(results: Json) -> bool:
     """Whether a results file holds what the cause is judged by: the control, and a PRN without the two ideas."""
-    return all(gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
+    return all(known_gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
 
 
-def cause_holds(results: Mapping) -> bool:
+def cause_holds(results: Json) -> bool:
     """Whether the full system is more than `NOTHING` above the control, and the two ideas add to a PRN without them."""
     own, ideas = (gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
     return own["value"] > NOTHING and ideas["low"] > 0
@@ -124,17 +137,17 @@ def mark(evidence: Evidence) -> str:
     return "[Re]" if size_holds(evidence.size) else "[¬Re]"
 
 
-def photographs(results: Mapping) -> str:
+def photographs(results: Json) -> str:
     """Which photographs a results file is of, in words: ``27 test photographs``."""
     return f"{len(diseased(results)):,} {results['split']} photographs"
 
 
-def diseased(results: Mapping) -> list[str]:
+def diseased(results: Json) -> list[str]:
     """The photographs with a lesion, which the measures are of."""
     return list(results["rows"]["hgn_1x"]["by_image"])
 
 
-def runs(results: Mapping) -> str:
+def runs(results: Json) -> str:
     """Of how many trainings a results file is, in words."""
     seeds = len(results["rows"][FULL_SYSTEM].get("seeds", [0]))
     return "one seed" if seeds == 1 else f"{seeds} seeds"
@@ -155,7 +168,7 @@ def headline(evidence: Evidence) -> str:
     return f"{first}; the reason given is not confirmed."
 
 
-def size_in_words(results: Mapping) -> str:
+def size_in_words(results: Json) -> str:
     """What one results file says of the size: the gain, whether it reaches the paper's, and where the paper's lies."""
     whole = gain(results, FULL_SYSTEM, "hgn_1x")
     reached = "reaches" if whole["value"] >= PAPER_GAIN else "does not reach"
@@ -167,7 +180,7 @@ def size_in_words(results: Mapping) -> str:
     )
 
 
-def cause_in_words(results: Mapping) -> str:
+def cause_in_words(results: Json) -> str:
     """What one results file says of the cause: the control, and the paper's two ideas over a second network without them."""
     control = gain(results, "control", "hgn_1x")
     own, ideas = (gain(results, FULL_SYSTEM, other) for other in ("control", "prn_cross_entropy"))
@@ -197,7 +210,7 @@ def answer(evidence: Evidence) -> str:
     return "  ".join(said)
 
 
-def curves(results: Mapping, names: Mapping[str, str]) -> dict[str, tuple]:
+def curves(results: Json, names: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
     """Precision-recall curves of some rows, as `maa.figures.precision_recall` takes them: recall, precision, average precision.
 
     Where a file has several seeds, curves are of the one whose full system is best, and so is the average precision beside them.
@@ -212,7 +225,7 @@ def curves(results: Mapping, names: Mapping[str, str]) -> dict[str, tuple]:
     return drawn
 
 
-def beside_the_paper(results: Mapping) -> list[dict]:
+def beside_the_paper(results: Json) -> list[Json]:
     """The rows of a results file with the paper's numbers beside them: what is the same in both stands in one row.
 
     Returns
@@ -227,8 +240,8 @@ def beside_the_paper(results: Mapping) -> list[dict]:
             continue
         paper = PAPER.get(row, {})
         if row == FULL_SYSTEM:
-            paper = {"average_precision": PAPER["hgn_1x"]["average_precision"] * (1 + PAPER_GAIN)}
-        over = gain(results, row, "hgn_1x")
+            paper = {"average_precision": (PAPER["hgn_1x"]["average_precision"] or 0) * (1 + PAPER_GAIN)}
+        over = known_gain(results, row, "hgn_1x")
         table.append({
             "name": ROWS[row],
             "AUC PR": values["average_precision"]["value"],
@@ -246,7 +259,7 @@ def beside_the_paper(results: Mapping) -> list[dict]:
     return table
 
 
-def history(openings: Sequence[Mapping]) -> list[dict]:
+def history(openings: Sequence[Json]) -> list[Json]:
     """Every opening of the test half in a row: none is left out, and none was chosen by what it gave."""
     table = []
     for number, opening in enumerate(openings, start=1):

@@ -13,9 +13,10 @@ import pandas as pd
 
 from maa.errors import MaaError
 from maa.inference.beyond import Beyond
-from maa.inference.system import System
+from maa.inference.system import AnySystem, System
 from maa.models.weights import network_fingerprint
 from maa.progress import track as tracked
+from maa.provenance import PathLike
 from maa.segmentation import summary
 from maa.segmentation.one import COLUMNS, MAPS, check, output_files, segment, write_together
 from maa.segmentation.scale import FIELD_DEGREES
@@ -155,7 +156,7 @@ def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequen
         "index.html": summary.page(entries, run, refused, report.notes),
     }
 
-    def write(table, partial):
+    def write(table: str, partial: Path) -> None:
         if table in texts:
             partial.write_text(texts[table], encoding="utf-8")
         else:
@@ -164,7 +165,7 @@ def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequen
     write_together({table: out / table for table in TABLES}, write)
 
 
-def _described(system, threshold, degrees, resize, weights) -> dict[str, str]:
+def _described(system: AnySystem, threshold: float, degrees: float, resize: float | None, weights: str) -> dict[str, str]:
     """What was run, for the page."""
     kind = system.final
     count = sum(parameter.numel() for network in system.networks for parameter in network.parameters())
@@ -179,7 +180,7 @@ def _described(system, threshold, degrees, resize, weights) -> dict[str, str]:
     }
 
 
-def _left_behind(out: Path, jobs) -> list[str]:
+def _left_behind(out: Path, jobs: Sequence[tuple[Path, str]]) -> list[str]:
     """What the folder holds from earlier runs, in one sentence, or nothing."""
     ours = {target.name for _, name in jobs for target in output_files(out, name).values()}
     older = sum(path.name not in ours for path in out.glob("*_overlay.jpg"))
@@ -224,7 +225,7 @@ def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaEr
                 seen.add(path.resolve())
                 files.append(path)
 
-    def shared(names):
+    def shared(names: Sequence[str]) -> set[str]:
         # Some file systems do not tell upper case from lower.
         folded = [name.casefold() for name in names]
         return {name for name in folded if folded.count(name) > 1}
@@ -246,7 +247,7 @@ def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaEr
     return list(zip(files, unique, strict=True)), problems, notes
 
 
-def _protect(jobs, inputs, out):
+def _protect(jobs: Sequence[tuple[Path, str]], inputs: Sequence[PathLike], out: Path) -> None:
     """Refuse a folder for the results in which they would be mixed up with the photographs."""
     for given in map(Path, inputs):
         if given.is_dir() and out.resolve() == given.resolve():

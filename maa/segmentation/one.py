@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from maa.hardware import device
 from maa.inference.beyond import BEYOND_ROWS, LAST, Beyond
 from maa.inference.maps import FULL_SCALE
 from maa.inference.system import FILES, FULL_SYSTEM, ROWS, System
+from maa.provenance import PathLike
 from maa.segmentation import one
 from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
 
@@ -115,11 +116,11 @@ class Segmentation:
         drawn[outer > inner] = one.OUTLINE
         return drawn
 
-    def files(self, folder) -> dict[str, Path]:
+    def files(self, folder: PathLike) -> dict[str, Path]:
         """Where `save` puts the probability map, the mask and the overlay."""
         return output_files(folder, self.name)
 
-    def save(self, folder) -> dict[str, Path]:
+    def save(self, folder: PathLike) -> dict[str, Path]:
         """Write the probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG).
 
         Each file is written under another name and renamed when all three are complete.
@@ -146,7 +147,7 @@ class Segmentation:
         }
         files = self.files(folder)
 
-        def write(kind, partial):
+        def write(kind: str, partial: Path) -> None:
             picture, options = pictures[kind]
             picture.save(partial, **options)
 
@@ -300,13 +301,13 @@ def uploaded(value: Sequence | Mapping) -> bytes:
     return bytes(files[-1]["content"])
 
 
-def output_files(folder, name: str) -> dict[str, Path]:
+def output_files(folder: PathLike, name: str) -> dict[str, Path]:
     """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
     return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
 
 
-def check(threshold, degrees, resize):
+def check(threshold: float | None, degrees: float, resize: float | None) -> None:
     # Written so that a NaN, for which every comparison is false, fails too.
     if threshold is not None and not 0 < threshold <= 1:
         raise MaaError(f"The threshold is {threshold:g}: choose a probability above 0 and at most 1.")
@@ -316,7 +317,7 @@ def check(threshold, degrees, resize):
         raise MaaError(f"The factor to resize by is {resize:g}: choose above 0 and at most 100.")
 
 
-def write_together(files, write):
+def write_together(files: Mapping[str, Path], write: Callable[[str, Path], None]) -> None:
     """Write several files under other names, and rename them when all are complete."""
     partial = {key: path.with_name(f".{path.name}.{os.getpid()}.partial") for key, path in files.items()}
     try:

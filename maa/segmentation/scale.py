@@ -69,7 +69,7 @@ def resize_factor(fov: np.ndarray, degrees: float = FIELD_DEGREES) -> tuple[floa
     )
 
 
-def resized(plane, size, factor):
+def resized(plane: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:
     """Down by area, which neither aliases nor loses small lesions between samples; up by cubic interpolation."""
     how = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(plane).resize(size, how))

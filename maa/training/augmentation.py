@@ -19,7 +19,7 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns
     -------
     ndarray of the same shape, uint8
-        Each patch in one of its 8 orientations, tinted (see `tint`).
+        Each patch in one of its 8 orientations, tinted (see `color_jitter`).
 
     Notes
     -----

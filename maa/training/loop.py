@@ -16,7 +16,6 @@ from maa.hardware import device, in_channels_last, keep_memory, mixed_precision
 from maa.progress import bar
 from maa.training.config import Schedule
 
-
 N = TypeVar("N", bound=nn.Module)
 
 

@@ -32,7 +32,7 @@ class Probe:
 
     POSITIVES, NEGATIVES = 1000, 15_000
 
-    def __init__(self, stack: ImageStack):
+    def __init__(self, stack: ImageStack) -> None:
         rng = np.random.default_rng(0)  # the same probe for every run of a study
         ma = ma_pixels(stack)
         tables, total = [], 0

@@ -43,7 +43,7 @@ class SelectiveSampler:
     et al., IEEE TMI 2016.
     """
 
-    def __init__(self, size: int, power: float = 1.0):
+    def __init__(self, size: int, power: float = 1.0) -> None:
         if size < 1:
             raise ValueError("a sampler needs a pool of at least one patch")
         self.power = power

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from maa.data.pools import healthy_pixels, ma_pixels, pixels_of, rim_pixels
 from maa.data.stacks import EX, FOV, HE, MA, MARGIN, SE, ImageStack, gather_scales
@@ -62,7 +62,7 @@ class HGNTask:
     Explained in ch:hgn.
     """
 
-    def __init__(self, train: ImageStack, validation: ImageStack, config: HGNConfig):
+    def __init__(self, train: ImageStack, validation: ImageStack, config: HGNConfig) -> None:
         self.stack, self.config = train, config
         self.pools = {"ma": ma_pixels(train), **_background(train, config)}
         self.shares = shares(config.schedule.batch, self.pools["rim"])
@@ -115,7 +115,7 @@ class PRNTask:
         One for each tower, whose trunk the tower starts as; none, and the towers start at random.
     """
 
-    def __init__(self, train: tuple[ImageStack, ImageStack], config: PRNConfig, hgns: Sequence[HGN] = ()):
+    def __init__(self, train: tuple[ImageStack, ImageStack], config: PRNConfig, hgns: Sequence[HGN] = ()) -> None:
         self.stacks, self.config, self.hgns = train, config, hgns
         self.pools = {"ma": ma_pixels(train[0]), **_background(train[0], config)}
         self.shares = shares(config.schedule.batch, self.pools["rim"])
@@ -181,7 +181,7 @@ class UNetTask:
     batch (Milletari et al., 3DV 2016).  Crops are turned by any angle and scaled by 0.8 to 1.25.
     """
 
-    def __init__(self, train: ImageStack, validation: ImageStack, config: UNetConfig):
+    def __init__(self, train: ImageStack, validation: ImageStack, config: UNetConfig) -> None:
         rng = np.random.default_rng(config.schedule.seed)
         self.train, self.validation, self.config = train, validation, config
         self.pools = {

@@ -1,4 +1,4 @@
-"""Tests of maa.idrid: the official layout in its variants, the splits, the fingerprint."""
+"""Tests of maa.data.idrid: the official layout in its variants, the splits, the fingerprint."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Tests of maa.normalise: what stays of a photograph, and what must not."""
+"""Tests of maa.data.normalisation: what stays of a photograph, and what must not."""
 
 import numpy as np
 import pytest

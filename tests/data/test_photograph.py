@@ -1,4 +1,4 @@
-"""Tests of maa.fundus: reading every file format, the field of view, halving."""
+"""Tests of maa.data.photograph: reading every file format, the field of view, halving."""
 
 import struct
 import time

@@ -1,4 +1,4 @@
-"""Tests of maa.quality: a warning for every photograph that was spoiled, and none for a good one."""
+"""Tests of maa.data.quality: a warning for every photograph that was spoiled, and none for a good one."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Tests of maa.patches: the store of photographs, gathers, and which pixels a pool holds."""
+"""Tests of maa.data.stacks and maa.data.pools: the store of photographs, gathers, and which pixels a pool holds."""
 
 import os
 import shutil

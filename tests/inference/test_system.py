@@ -1,4 +1,4 @@
-"""Tests of maa.system: the networks and settings of a folder, and every map that they allow."""
+"""Tests of maa.inference.system: the networks and settings of a folder, and every map that they allow."""
 
 import json
 

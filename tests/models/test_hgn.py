@@ -1,4 +1,4 @@
-"""Tests of maa.hgn: one network, on patches and on whole images."""
+"""Tests of maa.models.hgn: one network, on patches and on whole images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of maa.prn: embeddings on the sphere, what the two towers see, and where."""
+"""Tests of maa.models.prn: embeddings on the sphere, what the two towers see, and where."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of maa.unet: the network, its crops, and that it learns."""
+"""Tests of maa.models.unet: the network, its crops, and that it learns."""
 
 import numpy as np
 import pytest

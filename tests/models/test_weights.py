@@ -1,4 +1,4 @@
-"""Tests of maa.weights: what is written is what is read, and nothing else passes for it."""
+"""Tests of maa.models.weights: what is written is what is read, and nothing else passes for it."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(hgn, tmp_path
     path = tmp_path / "a.safetensors"
     save_weights(hgn, path)
     before = path.read_bytes()
-    monkeypatch.setattr("maa.records.os.replace", fail)
+    monkeypatch.setattr("maa.provenance.os.replace", fail)
     with pytest.raises(OSError, match="full"):
         save_weights(hgn, path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]

@@ -1,7 +1,7 @@
 """The numbers that today's recipes give: three steps of each training, a map, a phantom, a sampler.  ``python tests/golden.py`` writes them.
 
-What is computed here is small and in float32 on one thread of a CPU, from fixed seeds.  tests/test_golden.py compares it with
-tests/golden.json, and says which version of `maa.recipes` to raise when it moved.
+What is computed here is small and in float32 on one thread of a CPU, from fixed seeds.  tests/replication/test_golden.py compares it with
+tests/replication/golden.json, and says which version of `maa.replication.recipes` to raise when it moved.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def steps_of(task: Task) -> tuple[torch.nn.Module, dict]:
 
 
 def golden(stacks: tuple[ImageStack, ImageStack]) -> dict[str, dict]:
-    """The numbers of every family of `maa.recipes.RECIPES`, from the drawn photographs of the tests."""
+    """The numbers of every family of `maa.replication.recipes.RECIPES`, from the drawn photographs of the tests."""
     fine = stacks[0]
     found = {"photographs": {"pixels": [int(stack.pixels.sum(dtype=np.int64)) for stack in stacks],
                              "labels": [int(stack.labels.sum(dtype=np.int64)) for stack in stacks]}}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tests of maa.ablations: every question is answered, from runs that are shared with the main table."""
+"""Tests of maa.replication.ablations: every question is answered, from runs that are shared with the main table."""
 
 import json
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_the_learned_fusion_never_saw_the_photograph_it_is_used_on():
     class Maps:
         photographs = [0, 1, 2]
 
-        def about(self, index):
+        def image(self, index):
             return {"truth": truth[index], "fov": np.ones((60, 60), bool)}
 
         def maps(self, index):

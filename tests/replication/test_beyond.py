@@ -1,4 +1,4 @@
-"""Tests of maa.beyond: the U-Nets on a tiny phantom, beside the paper's track, and what of it ships."""
+"""Tests of maa.replication.beyond: the U-Nets on a tiny phantom, beside the paper's track, and what of it ships."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Guards the versions of maa.recipes: code may change as it likes as long as these numbers do not."""
+"""Guards the versions of maa.replication.recipes: code may change as it likes as long as these numbers do not."""
 
 import json
 

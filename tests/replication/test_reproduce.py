@@ -1,4 +1,4 @@
-"""Tests of maa.reproduce: the whole road on a tiny phantom, into one results file."""
+"""Tests of maa.replication.reproduce: the whole road on a tiny phantom, into one results file."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Tests of maa.study: what was trained once is found again, and by nothing that differs."""
+"""Tests of maa.replication.study: what was trained once is found again, and by nothing that differs."""
 
 import json
 from dataclasses import fields, replace
@@ -71,7 +71,7 @@ def test_a_profile_may_take_fewer_photographs_and_a_third_for_validation(dataset
 
 def test_photographs_are_prepared_once(dataset, monkeypatch):
     first = Study(dataset, TINY).validation
-    monkeypatch.setattr("maa.idrid.Record.load", lambda self: pytest.fail("read again"))
+    monkeypatch.setattr("maa.data.idrid.Record.load", lambda self: pytest.fail("read again"))
     again = Study(dataset, TINY).validation
     assert (first[1].pixels == again[1].pixels).all()
 

@@ -1,4 +1,4 @@
-"""Tests of maa.unlabelled: the same photographs, fewer labels, and two rulers for what was learned."""
+"""Tests of maa.replication.unlabelled: the same photographs, fewer labels, and two rulers for what was learned."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tests of maa.verdict: the words follow the numbers, whichever way they fall, and so do the pages."""
+"""Tests of maa.replication.verdict: the words follow the numbers, whichever way they fall, and so do the pages."""
 
 import importlib.util
 import json

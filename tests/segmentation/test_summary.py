@@ -1,4 +1,4 @@
-"""Tests of maa.summary: a page that stands alone, escapes what it is given and stays small, and one picture of all."""
+"""Tests of maa.segmentation.summary: a page that stands alone, escapes what it is given and stays small, and one picture of all."""
 
 import io
 import re

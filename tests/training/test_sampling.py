@@ -1,4 +1,4 @@
-"""Tests of maa.sampling: the formula, the statistics, and millions of patches."""
+"""Tests of maa.training.sampling: the formula, the statistics, and millions of patches."""
 
 import time
 import tracemalloc
