@@ -87,7 +87,7 @@ def make_phantom(
 
 
 def write_dataset(
-    out: str | os.PathLike,
+    out: PathLike,
     n_diseased: int,
     n_healthy: int,
     seed: int = 0,

@@ -37,7 +37,7 @@ _PLAIN = REFINEMENTS["prn_cross_entropy"]
 _TRIPLET = REFINEMENTS["prn_triplet"]
 _SAMPLED = REFINEMENTS["prn_sampling"]
 #: By question: what is changed in the profile's `PRNConfig` for each variant, the first of them the reference.  Asked with one seed.
-QUESTIONS: dict[str, dict[str, dict[str, Any]]] = {
+QUESTIONS: dict[str, dict[str, Changes]] = {
     "source of the healthy patches": {
         "healthy patients": _PLAIN,
         "far from lesions": _PLAIN | {"source": "far from lesions"},
@@ -60,7 +60,7 @@ QUESTIONS: dict[str, dict[str, dict[str, Any]]] = {
 #: The questions that proved to matter: asked once more, with every seed of the profile.
 DECISIVE = ("source of the healthy patches", "start of the towers", "rims of lesions")
 #: Questions that the first answers raised: what may be wrong with our selective sampling, and with our patches.
-FURTHER: dict[str, dict[str, dict[str, Any]]] = {
+FURTHER: dict[str, dict[str, Changes]] = {
     "power of the sampler's error": {"1": _SAMPLED, "1/2": _SAMPLED | {"power": 0.5}},
     "sampling of unlabelled ground": {
         "uniform": _PLAIN | {"source": "unlabelled"},
@@ -71,7 +71,7 @@ FURTHER: dict[str, dict[str, dict[str, Any]]] = {
 LARGE_POOL = 400_000
 #: By question about the first stage: the scales it is asked of, and what is told to `maa.replication.study.Study.hgn`, the first of
 #: them the reference.
-FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, dict[str, Any]]]] = {
+FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, Changes]]] = {
     "side of the HGN's patch": ((0.5,), {"45": {}, "61": {"depth": 10}}),
     "source of the HGNs' healthy patches": (
         (1.0, 0.5),
