@@ -1,8 +1,7 @@
 """The command line: one command for each thing that a reader does with the package.
 
-Commands import what they need when they run, so that ``maa --help`` answers at once.  To add one,
-write a function under ``@app.command()``: its docstring is its help, and a `MaaError` that it raises
-becomes one red sentence and exit status 2.
+Commands import what they need when they run, so that ``maa --help`` answers at once.  To add one, write a function under
+``@app.command()``: its docstring is its help, and a `MaaError` that it raises becomes one red sentence and exit status 2.
 """
 
 from __future__ import annotations
@@ -10,55 +9,45 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer import Exit, Option, Typer
 
 from maa.errors import MaaError
 
-app = typer.Typer(
+if TYPE_CHECKING:  # loads NumPy and SciPy
+    from maa.data.idrid import Dataset
+
+app = Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,  # an unexpected error keeps Python's own traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def folder_option(flag: str, purpose: str) -> Any:
+    """An option that names a folder."""
+    return Option(flag, metavar="DIR", help=purpose)
+
+
 DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="The folder of IDRiD, or of phantoms.  Without it: $MAA_IDRID, then the cache folder."
-    ),
+    Path | None, folder_option("--data", "The folder of IDRiD, or of phantoms.  Without it: $MAA_IDRID, then the cache folder.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
-WeightsOption = Annotated[
-    Path, typer.Option("--weights", metavar="DIR", help="The folder of weights, as maa train or maa reproduce writes it.")
-]
-
-
-class ProfileName(str, Enum):
-    """The budgets of `maa.replication.profiles.PROFILES`, which is not imported before it is needed."""
-
-    quick = "quick"
-    lesson = "lesson"
-    full = "full"
-
-
-class Track(str, Enum):
-    """The systems of `maa.segmentation.TRACKS`."""
-
-    paper = "paper"
-    beyond = "beyond"
-
-
+SeedOption = Annotated[int, Option(min=0, help="Seed of every random number.")]
+#: The budgets of `maa.replication.profiles.PROFILES`, which is not imported before it is needed.
+ProfileName = Literal["quick", "lesson", "full"]
+#: The systems of `maa.segmentation.TRACKS`.
+Track = Literal["paper", "beyond"]
 ProfileOption = Annotated[
-    ProfileName,
-    typer.Option(help="The budget.  quick: for IDRiD on a laptop.  lesson: that of the chapters, in a minute or two."),
+    ProfileName, Option(help="The budget.  quick: for IDRiD on a laptop.  lesson: that of the chapters, in a minute or two.")
 ]
 
 
@@ -77,22 +66,19 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
         print("maa", version("maa"))
-        raise typer.Exit()
+        raise Exit()
+
+
+VersionOption = Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
 
 
 @app.callback()
-def overview(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def overview(version: VersionOption = False) -> None:
     """Find microaneurysms, the first sign of diabetic retinopathy, in fundus photographs.
 
-    A replication of Sarhan et al., *Multi-scale Microaneurysms Segmentation Using Embedding Triplet
-    Loss* (MICCAI 2019).  The book beside it explains every step.
+    A replication of Sarhan et al., *Multi-scale Microaneurysms Segmentation Using Embedding Triplet Loss* (MICCAI 2019).  The
+    book beside it explains every step.
 
     **To begin**
 
@@ -123,22 +109,23 @@ def overview(
     """
 
 
-def complain(error) -> None:
-    """Print one problem as one red line on stderr."""
-    Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+def complain(*errors: MaaError) -> None:
+    """Print each problem as one red line on stderr."""
+    for error in errors:
+        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
 
 
-def say(what: str) -> None:
-    """Print a table, or one line that is never broken nor coloured."""
-    out = Console()
-    if isinstance(what, str):
-        out.print(Text(what), soft_wrap=True, highlight=False)
-    else:
-        out.print(what)
+def say(*parts: str | Table) -> None:
+    """Print tables, and lines that are never broken nor coloured."""
+    for part in parts:
+        if isinstance(part, str):
+            Console().print(Text(part), soft_wrap=True, highlight=False)
+        else:
+            Console().print(part)
 
 
-def find_dataset(data: Path | None):
-    """The data set that `find` finds, or one sentence on how to get one."""
+def find_dataset(data: Path | None) -> Dataset:
+    """The data set that `maa.data.find` finds, or one sentence on how to get one."""
     from maa.data import idrid, locate
 
     root = locate.find(data)
@@ -160,11 +147,11 @@ def writable_folder(folder: Path) -> None:
         raise MaaError(f"{there} may not be written to by this user: name another folder.")
 
 
-def rows_table(results: dict, title: str) -> Table:
+def rows_table(results: dict[str, Any], title: str) -> Table:
     """The rows of a results file as a table, with the paper's values beside them."""
-    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # The names of the rows wrap in a narrow terminal: no number may be cut.
+    table = Table("row", title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.caption = "95 % intervals over photographs.  Gain: relative, over HGN 1x.  Paper: AUC PR on IDRiD's test photographs."
-    table.add_column("row")  # the one that wraps in a narrow terminal: no number may be cut
     for heading in ("AUC PR", "interval", "F1", "precision", "recall", "gain", "paper"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in results["rows"].values():

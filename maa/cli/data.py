@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
+from typer import Exit, Option
 
-from maa.cli.base import DataOption, SeedOption, app, complain
+from maa.cli.base import DataOption, SeedOption, app, complain, folder_option, say
 from maa.errors import MaaError
+
+if TYPE_CHECKING:  # loads NumPy and SciPy
+    from maa.data.idrid import Record
 
 
 @app.command()
 def data(
     data: DataOption = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every photograph and every mask in full.")] = False,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Download IDRiD into the cache folder if it is not found.")] = False,
+    verify: Annotated[bool, Option("--verify", help="Read every photograph and every mask in full.")] = False,
+    fetch: Annotated[bool, Option("--fetch", help="Download IDRiD into the cache folder if it is not found.")] = False,
 ) -> None:
     """Say what data were found, count them and verify them; or say how to get them.
 
-    Counts the photographs, annotated microaneurysm pixels and lesions (connected groups of such pixels)
-    of each split.  With --verify it also checks that every file can be read, that every mask fits its
-    photograph and that every photograph shows a retina, and lists all that do not.
+    Counts the photographs, annotated microaneurysm pixels and lesions (connected groups of such pixels) of each split.  With
+    --verify it also checks that every file can be read, that every mask fits its photograph and that every photograph shows a
+    retina, and lists all that do not.
     """
     from maa.data import idrid, locate
     from maa.progress import in_threads
 
-    out = Console()
     root = locate.find(data)
     if root is None and fetch:
-        out.print("Downloading IDRiD; this takes some minutes.")
+        say("Downloading IDRiD; this takes some minutes.")
         root = locate.fetch()
     if root is None:
-        out.print("No data were found.\n", style="bold")
-        out.print(Text(locate.explain()), soft_wrap=True, highlight=False)
-        raise typer.Exit(1)
+        Console().print("No data were found.\n", style="bold")
+        say(locate.explain())
+        raise Exit(1)
 
     dataset = idrid.open_dataset(root)
     examined = list(in_threads(lambda record: _examine(record, verify), dataset.records, "Reading the masks"))
     problems = [problem for _, problem in examined if problem]
 
-    out.print(Text(f"Found in {root}:"), soft_wrap=True, highlight=False)
-    table = Table("split", "patients")
-    for heading in ("images", "MA pixels", "MA lesions"):
-        table.add_column(heading, justify="right")
+    table = Table("split", "patients", *(Column(heading, justify="right") for heading in ("images", "MA pixels", "MA lesions")))
     groups = [(split, diseased) for split in idrid.SPLITS for diseased in (True, False)]
     for split, diseased in [*groups, (None, None)]:
         counts = [
@@ -59,30 +57,27 @@ def data(
         if split is None:
             table.add_section()
         table.add_row(split or "all", patients, *(f"{number:,}" for number in numbers))
-    out.print(table)
-    out.print(f"Fingerprint {dataset.fingerprint}", soft_wrap=True, highlight=False)
+    say(f"Found in {root}:", table, f"Fingerprint {dataset.fingerprint}")
     if problems:
-        for problem in problems:
-            complain(problem)
-        raise typer.Exit(2)
+        complain(*problems)
+        raise Exit(2)
     if verify:
         masks = sum(len(record.mask_paths) for record in dataset.records)
-        out.print(f"Verified: {len(dataset.records):,} photographs and {masks:,} masks are sound.")
+        Console().print(f"Verified: {len(dataset.records):,} photographs and {masks:,} masks are sound.")
 
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")],
-    n: Annotated[int, typer.Option("--n", help="Diseased patients, for training and validation.")] = 8,
-    healthy: Annotated[int | None, typer.Option(help="Healthy patients; as many as diseased by default.")] = None,
-    test: Annotated[int | None, typer.Option(help="Diseased patients for testing; half as many by default.")] = None,
-    size: Annotated[int, typer.Option(help="Height and width of a photograph in pixels.")] = 1024,
+    out: Annotated[Path, folder_option("--out", "The folder to write; new or empty.")],
+    n: Annotated[int, Option("--n", help="Diseased patients, for training and validation.")] = 8,
+    healthy: Annotated[int | None, Option(help="Healthy patients; as many as diseased by default.")] = None,
+    test: Annotated[int | None, Option(help="Diseased patients for testing; half as many by default.")] = None,
+    size: Annotated[int, Option(help="Height and width of a photograph in pixels.")] = 1024,
     seed: SeedOption = 0,
 ) -> None:
     """Write synthetic fundus photographs with exact truth, in IDRiD's own layout.
 
-    Every other command takes the folder as --data.  The same seed and size write the same photographs,
-    to the byte.
+    Every other command takes the folder as --data.  The same seed and size write the same photographs, to the byte.
     """
     from maa.phantom.config import PhantomConfig
     from maa.phantom.dataset import write_dataset
@@ -92,19 +87,11 @@ def phantom(
     n_healthy = n if healthy is None else healthy
     n_test = round(n / 2) if test is None else test
     with bar("Drawing phantoms", total=n + n_healthy + n_test) as advance:
-        root = write_dataset(
-            out,
-            n_diseased=n,
-            n_healthy=n_healthy,
-            n_test=n_test,
-            seed=seed,
-            config=config,
-            progress=lambda done, total: advance(done),
-        )
-    Console().print(Text(f"Wrote {root}.  Next: maa data --data {root}"), soft_wrap=True, highlight=False)
+        root = write_dataset(out, n, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))
+    say(f"Wrote {root}.  Next: maa data --data {root}")
 
 
-def _examine(record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
+def _examine(record: Record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
     """Pixels and lesions of one record and, when verifying, what is wrong with it."""
     from maa.data.idrid import count_lesions
 

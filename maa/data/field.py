@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -10,32 +12,30 @@ from maa.errors import MaaError
 
 _FOV_SIDE = 512  # the field of view is found on a copy whose longer side is about this many pixels
 BLACK = 12  # a frame whose bright parts stay below this grey level (of 255) shows no retina
+_NO_FIELD = (
+    "No field of view was found in {}: use a fundus photograph in which the bright retina fills a good part of the frame."
+)
 
 
-def field_of_view(image: np.ndarray, name: object = "the image") -> np.ndarray:
+def field_of_view(image: np.ndarray, name: str | os.PathLike[str] = "the image") -> np.ndarray:
     """Find the part of the frame in which the camera saw the retina.  Explained in ch:retina.
 
-    Works on a reduced copy.  Dark surround and bright retina set a threshold between them, so that
-    dim photographs and cameras with a raised black level are served alike; opening cuts off dust and
-    flare that touch the border; the largest connected component stays, with its holes filled.  A
-    camera's aperture is round, so where a circle explains the component's border, the field is that
-    disc, cut off by the frame: its border is smooth, and a retina that fades into the dark at one
-    side keeps its whole field.  Where there is no dark surround, the whole frame is the field.
+    Works on a reduced copy.  Dark surround and bright retina set a threshold between them, so that dim photographs and cameras
+    with a raised black level are served alike; opening cuts off dust and flare that touch the border; the largest connected
+    component stays, with its holes filled.  A camera's aperture is round, so where a circle explains the component's border,
+    the field is that disc, cut off by the frame: its border is smooth, and a retina that fades into the dark at one side keeps
+    its whole field.  Where there is no dark surround, the whole frame is the field.  A MaaError when the frame is black,
+    uniform, or holds nothing as large as a retina.
 
     Parameters
     ----------
-    image : ndarray of uint8, shape (H, W, 3)
-    name : str
+    image : ndarray, shape (H, W, 3), uint8
+    name : str or path-like
         What to call the image in an error, usually its path.
 
     Returns
     -------
-    ndarray of bool, shape (H, W)
-
-    Raises
-    ------
-    MaaError
-        When the frame is black, uniform, or holds nothing as large as a retina.
+    ndarray, shape (H, W), bool
     """
     height, width = image.shape[:2]
     factor = max(1, round(max(height, width) / _FOV_SIDE))
@@ -43,7 +43,7 @@ def field_of_view(image: np.ndarray, name: object = "the image") -> np.ndarray:
     small = ndimage.median_filter(small, size=5, mode="nearest")
     dark, bright = np.percentile(small, [0.5, 90])
     if bright < BLACK or small.max() - small.min() < 4:
-        raise _no_field(name)
+        raise MaaError(_NO_FIELD.format(name))
     if dark > 0.3 * bright:
         return np.ones((height, width), bool)
 
@@ -56,26 +56,24 @@ def field_of_view(image: np.ndarray, name: object = "the image") -> np.ndarray:
     labels, count = ndimage.label(field)
     sizes = np.bincount(labels.ravel(), minlength=2)[1:]
     if count == 0 or sizes.max() < 0.05 * small.size:
-        raise _no_field(name)
-    field = ndimage.binary_fill_holes(labels == 1 + sizes.argmax())
+        raise MaaError(_NO_FIELD.format(name))
+    field = np.asarray(ndimage.binary_fill_holes(labels == 1 + sizes.argmax()))
 
     circle = _aperture(field)
     if circle is None:
-        blocks = field.repeat(factor, axis=0).repeat(factor, axis=1)
-        return blocks[:height, :width]
+        return field.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
     # A reduced pixel's centre, i, lies at (i + 1/2) * factor - 1/2 in the photograph.
     row, column, radius = np.array(circle) * factor + [(factor - 1) / 2, (factor - 1) / 2, 0]
     squared = radius**2 - (np.arange(height)[:, None] - row) ** 2
     half = np.where(squared >= 0, np.sqrt(np.abs(squared)), -1.0)  # -1: no pixel of this row
     columns = np.arange(width)
-    return (columns >= column - half) & (columns <= column + half)
+    return np.asarray((columns >= column - half) & (columns <= column + half))
 
 
 def _aperture(field: np.ndarray) -> tuple[float, float, float] | None:
     """Row, column and radius of the circle that bounds a field, or None when it is not round.
 
-    Least absolute distances (by reweighting), so that a shaded side or the notch by which some
-    cameras mark the upper side does not pull the circle.
+    Least absolute distances (by reweighting): a shaded side, or the notch by which cameras mark a side, does not pull it.
     """
     # Without a border value of 1, the frame's cut would count as the border of the retina.
     rows, columns = np.nonzero(field & ~ndimage.binary_erosion(field, border_value=1))
@@ -95,10 +93,3 @@ def _aperture(field: np.ndarray) -> tuple[float, float, float] | None:
     explains_border = np.mean(distance <= 0.01 * radius + 0.5) >= 0.7
     explains_area = (field & inside).sum() >= 0.9 * max((field | inside).sum(), 1)
     return (row, column, radius) if explains_border and explains_area else None
-
-
-def _no_field(name: object) -> MaaError:
-    return MaaError(
-        f"No field of view was found in {name}: "
-        "use a fundus photograph in which the bright retina fills a good part of the frame."
-    )

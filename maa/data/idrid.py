@@ -1,8 +1,6 @@
-"""Read IDRiD, the Indian Diabetic Retinopathy Image Dataset, and split it as the paper does.
+"""Read IDRiD, the Indian Diabetic Retinopathy Image Dataset, and split it as the paper does.  Explained in ch:retina.
 
-The phantom (`maa.phantom`) writes the same layout, so this one reader serves both.  Explained in
-ch:retina.
-
+The phantom (`maa.phantom`) writes the same layout, so this one reader serves both.
 The layout of the official release, of which any part may be absent::
 
     A. Segmentation/
@@ -18,10 +16,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,9 +29,9 @@ from scipy import ndimage
 from maa.data.field import field_of_view
 from maa.data.photograph import LESIONS, Fundus, read_image, read_mask
 from maa.errors import MaaError
-from maa.provenance import PathLike
 
 SPLITS = ("train", "validation", "test")
+IDRID_PIXELS_PER_DEGREE = 68.4
 MISGRADED = frozenset({"IDRiD_118"})
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
 _MASK_NAME = re.compile(rf"(?P<name>.+)_(?P<kind>{'|'.join(LESIONS)})", re.IGNORECASE)
@@ -41,87 +40,34 @@ _SEARCH_DEPTH = 4  # folders between the root that was named and "1. Original Im
 
 @dataclass(frozen=True)
 class Record:
-    """One photograph of the data set: where its files are, not yet their pixels.
+    """One photograph of the data set: where its files are, not yet their pixels."""
 
-    Attributes
-    ----------
-    name : str
-        Identifier: the file's name without its ending, for example ``"IDRiD_45"``.
-    image_path : Path
-    mask_paths : mapping from str to Path
-        The masks by kind (a key of `maa.data.LESIONS`).  An absent kind was not annotated.
-    diseased : bool
-        True for the segmentation set, False for grade 0 of the grading set.
-    split : {"train", "validation", "test"}
-    """
-
-    name: str
+    name: str  # the file's name without its ending, for example "IDRiD_45"
     image_path: Path
-    mask_paths: Mapping[str, Path]
-    diseased: bool
-    split: str
+    mask_paths: Mapping[str, Path]  # by kind (a key of `maa.data.LESIONS`); an absent kind was not annotated
+    diseased: bool  # True for the segmentation set, False for grade 0 of the grading set
+    split: str  # one of `SPLITS`
 
     def load(self, kinds: Collection[str] = tuple(LESIONS)) -> Fundus:
-        """Read the photograph and its masks.  Explained in ch:retina.
+        """Read the photograph and its masks of some kinds: fewer read faster.  Explained in ch:retina.
 
-        Parameters
-        ----------
-        kinds : collection of str
-            The lesions to read; fewer masks read faster.
-
-        Returns
-        -------
-        Fundus
-
-        Raises
-        ------
-        MaaError
-            When a file is missing or damaged, a mask has another size, or the photograph shows no
-            retina.
+        A MaaError when a file is missing or damaged, a mask has another size, or the photograph shows no retina.
         """
         image = read_image(self.image_path)
-        return Fundus(
-            name=self.name,
-            image=image,
-            fov=field_of_view(image, self.image_path),
-            lesions={kind: read_mask(path, image.shape[:2]) for kind, path in self.mask_paths.items() if kind in kinds},
-            diseased=self.diseased,
-            split=self.split,
-        )
+        fov = field_of_view(image, self.image_path)
+        lesions = {kind: read_mask(path, image.shape[:2]) for kind, path in self.mask_paths.items() if kind in kinds}
+        return Fundus(self.name, image, fov, lesions, self.diseased, self.split)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The photographs found under one folder, in their splits.  Explained in ch:retina.
-
-    Attributes
-    ----------
-    root : Path
-    records : tuple of Record
-        Diseased before healthy, each by number.
-    """
+    """The photographs found under one folder, in their splits.  Explained in ch:retina."""
 
     root: Path
-    records: tuple[Record, ...]
+    records: tuple[Record, ...]  # diseased before healthy, each by number
 
     def select(self, split: str | None = None, diseased: bool | None = None) -> list[Record]:
-        """The records of one split, of one group of patients, or of both.
-
-        Parameters
-        ----------
-        split : {"train", "validation", "test"}, optional
-        diseased : bool, optional
-
-        Returns
-        -------
-        list of Record
-            In the order of `records`.
-
-        Raises
-        ------
-        ValueError
-            When there is no such split.
-        """
+        """The records, in their order, of one split (of `SPLITS`, else a ValueError), of one group of patients, or of both."""
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
         return [record for record in self.records if split in (None, record.split) and diseased in (None, record.diseased)]
@@ -130,8 +76,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of every record's name, group, split and file contents.
 
-        It changes when a pixel, a mask or a split changes, and not when the folder moves.  Every
-        cache entry and every result carries it.  Explained in ch:gain.
+        It changes with any pixel, mask or split, and not when the folder moves.  Every cache entry and every result carries
+        it.  Explained in ch:gain.
         """
         digest = hashlib.sha256()
         for record in self.records:
@@ -142,75 +88,42 @@ class Dataset:
 
 
 def count_lesions(record: Record, kind: str = "MA") -> tuple[int, int]:
-    """Count what one photograph's mask holds.  Explained in ch:retina.
+    """Count what one photograph's mask holds: annotated pixels, and connected components, diagonal neighbours joined.
 
-    Parameters
-    ----------
-    record : Record
-    kind : str
-        A key of `maa.data.LESIONS`.
-
-    Returns
-    -------
-    pixels : int
-        Annotated pixels.
-    lesions : int
-        Connected components of them, diagonal neighbours joined.
-
-    Raises
-    ------
-    MaaError
-        When the mask cannot be read.
+    Both are 0 where nothing of the kind (a key of `maa.data.LESIONS`) is annotated.  Explained in ch:retina.
     """
     path = record.mask_paths.get(kind)
     if path is None:
         return 0, 0
     mask = read_mask(path)
-    _, lesions = ndimage.label(mask, structure=[[1] * 3] * 3)
-    return int(mask.sum()), lesions
+    return int(mask.sum()), int(ndimage.label(mask, structure=[[1] * 3] * 3)[1])
 
 
-def open_dataset(root: PathLike) -> Dataset:
+def open_dataset(root: str | os.PathLike[str]) -> Dataset:
     """Find the photographs and masks under a folder and split them.  Explained in ch:retina.
 
-    The two parts are known by what they contain, not by their top folder's name, and are looked for
-    down to four folders below the root.
+    The two parts are known by what they contain, not by their top folder's name, down to four folders below the root.
 
-    Diseased photographs are those of the segmentation set: of its training images the last ten of
-    54 by number (or that share of another count) are for validation and the rest for training; its
-    testing images are for testing.  The counts (44 / 10 / 27) are the paper's; taking the last ten is
-    our choice, since the paper does not say which.
+    Diseased photographs are those of the segmentation set: of its training images the last ten of 54 by number (or that share
+    of another count) are for validation and the rest for training; its testing images are for testing.  The counts (44 / 10 /
+    27) are the paper's; taking the last ten is our choice, since the paper does not say which.
 
-    Healthy photographs are the grade-0 ones of the grading set's training images.  With 89 or more,
-    the first 80 are for training, the next 9 for validation and the rest for testing (counts: the
-    paper's; which: ours); with fewer, the last ninth or so for validation, and the rest for
-    training.  One is left out when its bytes equal those of a segmentation image or of an image of
-    another grade, and so is IDRiD_118, whose twin is graded 3, even where the twin is absent.
+    Healthy photographs are the grade-0 ones of the grading set's training images.  With 89 or more, the first 80 are for
+    training, the next 9 for validation and the rest for testing (counts: the paper's; which: ours); with fewer, the last ninth
+    or so for validation, and the rest for training.  One is left out when its bytes equal those of a segmentation image or of
+    an image of another grade, and so is IDRiD_118, whose twin is graded 3, even where the twin is absent.
 
-    Parameters
-    ----------
-    root : str or path-like
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    MaaError
-        When the folder is missing, or holds no photograph with annotated microaneurysms.
+    A MaaError when the folder is missing, holds a part twice, or holds no photograph with annotated microaneurysms.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise MaaError(f"{root} is not a folder: name the folder that holds IDRiD.")
     segmentation, grading = [], []
     for images in _original_images(root):
-        segmentation_truth = _child(images.parent, "all segmentation groundtruths")
-        if segmentation_truth:
-            segmentation.append((images, segmentation_truth))
-        grading_truth = _child(images.parent, "groundtruths")
-        if grading_truth and _label_files(grading_truth):
-            grading.append((images, grading_truth))
+        if truth := _child(images.parent, "all segmentation groundtruths"):
+            segmentation.append((images, truth))
+        if (truth := _child(images.parent, "groundtruths")) and _label_files(truth):
+            grading.append((images, truth))
     for part, found in (("segmentation", segmentation), ("grading", grading)):
         if len(found) > 1:
             raise MaaError(
@@ -233,15 +146,10 @@ def _diseased_records(images: Path, truth: Path) -> list[Record]:
         match = _MASK_NAME.fullmatch(path.stem)
         if match and path.suffix.lower() in _IMAGE_SUFFIXES:
             masks.setdefault(match["name"], {})[match["kind"].upper()] = path
-    training = _images(_child(images, "training set"))
-    testing = _images(_child(images, "testing set"))
+    training, testing = (_images(_child(images, part)) for part in ("training set", "testing set"))
     held_out = _share(len(training), 10, 54)
-    splits = ["train"] * (len(training) - held_out) + ["validation"] * held_out
-    splits += ["test"] * len(testing)
-    return [
-        Record(path.stem, path, masks.get(path.stem, {}), True, split)
-        for path, split in zip(training + testing, splits, strict=True)
-    ]
+    splits = ["train"] * (len(training) - held_out) + ["validation"] * held_out + ["test"] * len(testing)
+    return [Record(path.stem, path, masks.get(path.stem, {}), True, split) for path, split in zip(training + testing, splits)]
 
 
 def _healthy_records(images: Path, truth: Path, diseased: list[Record]) -> list[Record]:
@@ -249,24 +157,21 @@ def _healthy_records(images: Path, truth: Path, diseased: list[Record]) -> list[
     others = [record.image_path for record in diseased]
     for labels in _label_files(truth):
         is_training = "training" in labels.name.lower()
-        folder = _child(images, "training set" if is_training else "testing set")
         grades = _grades(labels)
-        for path in _images(folder):
-            if path.stem not in grades:
-                continue
-            if grades[path.stem] != 0:
-                others.append(path)
-            elif is_training and path.stem not in MISGRADED:
+        for path in _images(_child(images, "training set" if is_training else "testing set")):
+            grade = grades.get(path.stem)
+            if grade == 0 and is_training and path.stem not in MISGRADED:
                 healthy.append(path)
+            elif grade:
+                others.append(path)
     # Only files of equal size can be equal, so hardly any has to be read.
     sizes = {path.stat().st_size for path in healthy} & {path.stat().st_size for path in others}
     seen = {_file_hash(path) for path in others if path.stat().st_size in sizes}
     healthy = [path for path in healthy if path.stat().st_size not in sizes or _file_hash(path) not in seen]
-    count = len(healthy)
-    validation = _share(min(count, 89), 9, 89)
-    train = min(count, 89) - validation
-    splits = ["train"] * train + ["validation"] * validation + ["test"] * (count - train - validation)
-    return [Record(path.stem, path, {}, False, split) for path, split in zip(healthy, splits, strict=True)]
+    limit = min(len(healthy), 89)
+    validation = _share(limit, 9, 89)
+    splits = ["train"] * (limit - validation) + ["validation"] * validation + ["test"] * (len(healthy) - limit)
+    return [Record(path.stem, path, {}, False, split) for path, split in zip(healthy, splits)]
 
 
 def _share(count: int, part: int, whole: int) -> int:
@@ -322,7 +227,7 @@ def _child(folder: Path | None, plain: str) -> Path | None:
 def _images(folder: Path | None) -> list[Path]:
     """The image files of a folder, by the number in their names."""
     found = [p for p in _entries(folder) if p.suffix.lower() in _IMAGE_SUFFIXES] if folder else []
-    return sorted(found, key=lambda path: (_number(path.stem), path.stem))
+    return sorted(found, key=lambda path: (int(re.findall(r"\d+", f"0 {path.stem}")[-1]), path.stem))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -337,11 +242,6 @@ def _plain(name: str) -> str:
     return re.sub(r"^\s*\w\.\s*", "", unquote(name)).strip().lower()
 
 
-def _number(stem: str) -> int:
-    digits = re.findall(r"\d+", stem)
-    return int(digits[-1]) if digits else 0
-
-
 def one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
@@ -351,11 +251,8 @@ def _file_hash(path: Path) -> str:
     return _hash_once(path, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hash_once(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file; size and time of change are in the key, so a changed file is read anew."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-IDRID_PIXELS_PER_DEGREE = 68.4

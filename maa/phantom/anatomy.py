@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 from maa.phantom.config import PhantomConfig
 
 VEIN, ARTERY = 0, 1
+_Lengths = TypeVar("_Lengths", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,11 @@ class Eye:
     scale: float  # pixels per degree
     aperture: float  # degrees
 
-    def pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pixels(self, x: _Lengths, y: _Lengths) -> tuple[_Lengths, _Lengths]:
         """Row and column of a point given in degrees."""
         height, width = self.shape
-        return (
-            (y - self.centre[1]) * self.scale + (height - 1) / 2,
-            self.side * (x - self.centre[0]) * self.scale + (width - 1) / 2,
-        )
+        row = (y - self.centre[1]) * self.scale + (height - 1) / 2
+        return row, self.side * (x - self.centre[0]) * self.scale + (width - 1) / 2
 
     def degrees(self, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Open grids x (1, w) and y (h, 1) of every `step`-th pixel, in degrees."""
@@ -57,7 +58,7 @@ class Eye:
         return 2 * (half * math.sqrt(radius**2 - half**2) + radius**2 * math.asin(half / radius))
 
 
-def place_eye(rng: np.random.Generator, config: PhantomConfig) -> Eye:
+def place_eye(rng: Generator, config: PhantomConfig) -> Eye:
     distance = config.disc_fovea_degrees * rng.normal(1.0, 0.04)
     angle = math.radians(rng.normal(6.0, 3.0))  # the disc lies a little above the fovea
     disc = (distance * math.cos(angle), -distance * math.sin(angle))
@@ -77,33 +78,15 @@ def place_eye(rng: np.random.Generator, config: PhantomConfig) -> Eye:
     return Eye(disc, radii, centre, side, config.shape, config.pixels_per_degree, config.aperture)
 
 
-@dataclass(frozen=True)
-class _Vessel:
-    kind: int
-    path: np.ndarray  # (n, 3): x, y, radius, in degrees
-
-
 _STEP = 0.22  # degrees between the points of a vessel's axis
 _THINNEST = 0.035  # degrees: radius at which branches end, 2.4 pixels in IDRiD
 
 
 def _murray(parent: float, share: float) -> tuple[float, float, float, float]:
-    """Radii and angles of the two daughters of a vessel.
+    """Radii of the two daughters of a vessel, the smaller `share` (0 to 0.79) of its parent's, and their angles from its course.
 
-    Murray's law (C. D. Murray, PNAS 12:207, 1926; J. Gen. Physiol. 9:835, 1926): the cubes of the
-    radii add up, and each daughter leaves at the angle that minimises the work of the junction.
-
-    Parameters
-    ----------
-    parent : float
-        Radius of the parent.
-    share : float
-        Radius of the smaller daughter over that of the parent, 0 to 0.79.
-
-    Returns
-    -------
-    major, minor, major_angle, minor_angle : float
-        Radii in the parent's unit, angles in radians from the parent's direction.
+    Murray's law (C. D. Murray, PNAS 12:207, 1926; J. Gen. Physiol. 9:835, 1926): the cubes of the radii add up, and each
+    daughter leaves at the angle (radians) that minimises the work of the junction.
     """
     minor = share * parent
     major = (parent**3 - minor**3) ** (1 / 3)
@@ -127,11 +110,11 @@ def _arcade(eye: Eye, sign: int, opening: float, wobble: np.ndarray) -> np.ndarr
     return np.column_stack([np.interp(even, length, x), np.interp(even, length, y)])
 
 
-def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
-    """Grow arteries and veins from the disc until they are too thin or out of the photograph."""
+def grow_vessels(rng: Generator, eye: Eye) -> list[tuple[int, np.ndarray]]:
+    """Grow arteries and veins from the disc: the kind and the axis of each, shape (n, 3): x, y and radius, in degrees."""
     distance, (disc_x, disc_y) = eye.disc[0], eye.disc
     # (kind, x, y, heading, radius, guide or None, whether it serves the macula)
-    sprouts: deque[Any] = deque()
+    sprouts: deque[tuple[int, float, float, float, float, np.ndarray | None, bool]] = deque()
     calibre = rng.normal(1.0, 0.08)
     for sign in (-1, 1):
         opening = rng.uniform(0.50, 0.72)
@@ -141,7 +124,7 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
             own = opening + 0.045 * order[kind] + rng.normal(0, 0.01)
             wobble = np.column_stack([rng.normal(0, [0.22, 0.16, 0.07]), [0.7, 1.7, 4.0], rng.random(3)])
             guide = _arcade(eye, sign, own, wobble) + rng.normal(0, 0.25, 2) * [1, 0.5]
-            sprouts.append((kind, *guide[0], sign * math.pi / 2, radius, guide, False))
+            sprouts.append((kind, guide[0, 0], guide[0, 1], sign * math.pi / 2, radius, guide, False))
             for _ in range(2):
                 heading = sign * rng.uniform(0.1, 1.15)
                 start = (disc_x + rng.normal(0, 0.3), disc_y + sign * abs(rng.normal(0.3, 0.3)))
@@ -151,28 +134,24 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
         kind = int(rng.integers(2))
         sprouts.append((kind, disc_x, disc_y, heading, rng.uniform(0.05, 0.09), None, True))
 
-    vessels: list[_Vessel] = []
-    taken: dict[tuple[int, int], int] = {}
+    vessels: list[tuple[int, np.ndarray]] = []
+    taken: dict[tuple[int, int, int], int] = {}
     reach = eye.aperture / 2 + 1.5
     while sprouts and len(vessels) < 3000:
-        kind, x, y, heading, radius, guide, macular = sprouts.popleft()
-        path = [(x, y, radius)]
-        wait = rng.exponential(1.5) + (1.2 if guide is None else 0.8)
-        drift, travelled, index = 0.0, 0.0, 0
+        kind, x, y, heading, radius, trunk, macular = sprouts.popleft()
+        points = [(x, y, radius)]
+        wait = rng.exponential(1.5) + (1.2 if trunk is None else 0.8)
+        drift, travelled = 0.0, 0.0
         bends = rng.standard_normal(220)
         ripple = (rng.uniform(1.2, 3.2), rng.uniform(0, 2 * math.pi), abs(rng.normal(0, 0.09)))
-        limit = 200 if guide is None else len(guide) - 1
-        for index in range(limit):
-            if guide is not None:
-                ahead = guide[min(index + 1, len(guide) - 1)]
+        for index in range(200 if trunk is None else len(trunk) - 1):
+            if trunk is not None:
+                ahead = trunk[index + 1]
                 heading = math.atan2(ahead[1] - y, ahead[0] - x)
                 x, y = float(ahead[0]), float(ahead[1])
             else:
                 # Inside the arcades blood runs towards the fovea, outside away from the disc.
-                if macular:
-                    goal = math.atan2(-y, -x)
-                else:
-                    goal = math.atan2(y - disc_y, x - disc_x)
+                goal = math.atan2(-y, -x) if macular else math.atan2(y - disc_y, x - disc_x)
                 turn = math.remainder(goal - heading, 2 * math.pi)
                 drift = 0.80 * drift + 0.022 * bends[index]
                 wave = 0.9 * math.sin(ripple[0] * travelled + ripple[1])
@@ -181,62 +160,65 @@ def grow_vessels(rng: np.random.Generator, eye: Eye) -> list[_Vessel]:
                 y += _STEP * math.sin(heading)
             # An artery never crosses an artery, nor a vein a vein.
             cell = (kind, round(x / 0.3), round(y / 0.3))
-            if guide is None and travelled > 1.0 and taken.get(cell, len(vessels)) != len(vessels):
+            if trunk is None and travelled > 1.0 and taken.get(cell, len(vessels)) != len(vessels):
                 break
             taken[cell] = len(vessels)
-            if guide is None:
+            if trunk is None:
                 radius *= 0.988
-            path.append((x, y, radius))
+            points.append((x, y, radius))
             travelled += _STEP
-            if radius < _THINNEST:
-                break
             wait -= _STEP
-            if math.hypot(x - eye.centre[0], y - eye.centre[1]) > reach and travelled > distance / 2:
-                break
-            if math.hypot(x, y) < 1.3 and radius < 0.12:  # the fovea has no vessels
+            gone = math.hypot(x - eye.centre[0], y - eye.centre[1]) > reach and travelled > distance / 2
+            avascular = math.hypot(x, y) < 1.3 and radius < 0.12  # the fovea has no vessels
+            if radius < _THINNEST or gone or avascular:
                 break
             if wait <= 0 and math.hypot(x - disc_x, y - disc_y) > 0.7 * eye.disc_radii[0]:
                 wait = rng.exponential(1.2 + 10.0 * radius) + 0.8
-                trunk = guide is not None
-                major, minor, major_angle, minor_angle = _murray(
-                    radius, rng.uniform(0.28, 0.62) if trunk else rng.uniform(0.40, 0.72)
-                )
+                share = rng.uniform(0.40, 0.72) if trunk is None else rng.uniform(0.28, 0.62)
+                major, minor, major_angle, minor_angle = _murray(radius, share)
                 if minor >= _THINNEST:
                     side = 1 if rng.random() < 0.5 else -1
-                    inward = math.sin(math.atan2(-y, -x) - heading) * side > 0
-                    sprouts.append((kind, x, y, heading + side * minor_angle, minor, None, macular or (trunk and inward)))
+                    inward = trunk is not None and math.sin(math.atan2(-y, -x) - heading) * side > 0
+                    sprouts.append((kind, x, y, heading + side * minor_angle, minor, None, macular or inward))
                     radius = major
-                    if not trunk:
+                    if trunk is None:
                         heading -= side * major_angle
-        if len(path) > 3:
-            path = np.array(path)
-            if guide is None:  # vessels taper off where they dive out of focus
+        if len(points) > 3:
+            path = np.array(points)
+            if trunk is None:  # vessels taper off where they dive out of focus
                 end = min(len(path), 12 + int(150 * path[-1, 2]))
                 path[-end:, 2] *= np.linspace(1.0, min(1.0, 0.6 * _THINNEST / path[-1, 2]), end)
-            vessels.append(_Vessel(kind, path))
+            vessels.append((kind, path))
     return vessels
 
 
-def draw_vessels(vessels: list[_Vessel], eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def window_around(
+    shape: tuple[int, int], rows: tuple[float, ...], columns: tuple[float, ...], reach: float
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray] | None:
+    """The box `reach` pixels around points, and its rows and columns as open grids; None where it is outside the photograph."""
+    (top, bottom), (left, right) = (
+        (int(max(0, min(at) - reach)), int(min(side, max(at) + reach + 2))) for at, side in zip((rows, columns), shape)
+    )
+    if top >= bottom or left >= right:
+        return None
+    y, x = np.arange(top, bottom, dtype=np.float32)[:, None], np.arange(left, right, dtype=np.float32)[None, :]
+    return (slice(top, bottom), slice(left, right)), y, x
+
+
+def draw_vessels(vessels: list[tuple[int, np.ndarray]], eye: Eye) -> tuple[np.ndarray, np.ndarray]:
     """Depth of blood in veins and arteries (2, H, W), the light reflex (H, W), all 0 to about 1.
 
-    A vessel is a chain of short capsules; each is drawn in its own bounding box, with the profile
-    of a cylinder: as much blood as the light passes through.
+    A vessel is a chain of short capsules, each with the profile of a cylinder: as much blood as the light passes through.
     """
-    height, width = eye.shape
-    depth = np.zeros((2, height, width), np.float32)
-    reflex = np.zeros((height, width), np.float32)
-    for vessel in vessels:
-        rows, columns = eye.pixels(vessel.path[:, 0], vessel.path[:, 1])
-        radii = vessel.path[:, 2] * eye.scale
-        for r0, c0, r1, c1, a, b in zip(rows[:-1], columns[:-1], rows[1:], columns[1:], radii[:-1], radii[1:]):
-            reach = max(a, b) + 1.0
-            top, bottom = int(max(0, min(r0, r1) - reach)), int(min(height, max(r0, r1) + reach + 2))
-            left, right = int(max(0, min(c0, c1) - reach)), int(min(width, max(c0, c1) + reach + 2))
-            if top >= bottom or left >= right:
+    depth, reflex = np.zeros((2, *eye.shape), np.float32), np.zeros(eye.shape, np.float32)
+    for kind, path in vessels:
+        rows, columns = eye.pixels(path[:, 0], path[:, 1])
+        for (r0, c0, a), (r1, c1, b) in pairwise(zip(rows, columns, path[:, 2] * eye.scale)):
+            window = window_around(eye.shape, (r0, r1), (c0, c1), max(a, b) + 1.0)
+            if window is None:
                 continue
-            y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(r0)
-            x = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(c0)
+            box, y, x = window
+            y, x = y - np.float32(r0), x - np.float32(c0)
             dy, dx = np.float32(r1 - r0), np.float32(c1 - c0)
             along = np.clip((y * dy + x * dx) / (dy * dy + dx * dx), 0, 1)
             off = (y - along * dy) ** 2 + (x - along * dx) ** 2
@@ -244,9 +226,8 @@ def draw_vessels(vessels: list[_Vessel], eye: Eye) -> tuple[np.ndarray, np.ndarr
             inside = np.maximum(1 - off / np.float32(radius * radius), 0)
             degrees = radius / eye.scale
             strength = np.float32((degrees / 0.24) ** 0.6)
-            box = (slice(top, bottom), slice(left, right))
-            np.maximum(depth[vessel.kind][box], strength * inside ** np.float32(0.45), out=depth[vessel.kind][box])
+            np.maximum(depth[kind][box], strength * inside ** np.float32(0.45), out=depth[kind][box])
             if degrees > 0.07:
-                shine = np.float32((0.55 if vessel.kind == ARTERY else 0.22) * min(1.0, (degrees - 0.07) / 0.08))
+                shine = np.float32((0.55 if kind == ARTERY else 0.22) * min(1.0, (degrees - 0.07) / 0.08))
                 np.maximum(reflex[box], shine * np.exp(-off / np.float32((0.30 * radius) ** 2)), out=reflex[box])
     return depth, reflex

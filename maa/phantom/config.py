@@ -11,30 +11,14 @@ from maa.errors import MaaError
 
 @dataclass(frozen=True)
 class LesionModel:
-    """Size, contrast and number of one kind of lesion, as measured on IDRiD.
+    """Size, contrast and number of one kind of lesion, as measured on IDRiD."""
 
-    Attributes
-    ----------
-    log_area : tuple of float
-        Mean and standard deviation of ln(area in square degrees).
-    log_contrast : tuple of float
-        Mean and standard deviation of ln(|relative contrast in green|), mean over the mask.
-    density : float
-        Mean number per square degree within 10 degrees of the centre of the photograph.
-    log_density_spread : float
-        Standard deviation, between patients, of ln(density).
-    colour : tuple of float
-        Contrast in red, green and blue as a multiple of the contrast in green; negative is darker.
-    softness : float
-        Width of the blurred border, in degrees (sigma of the Gaussian).
-    """
-
-    log_area: tuple[float, float]
-    log_contrast: tuple[float, float]
-    density: float
-    log_density_spread: float
-    colour: tuple[float, float, float]
-    softness: float
+    log_area: tuple[float, float]  # mean and standard deviation of ln(area in square degrees)
+    log_contrast: tuple[float, float]  # of ln(|relative contrast in green|), mean over the mask
+    density: float  # mean number per square degree within 10 degrees of the centre of the photograph
+    log_density_spread: float  # standard deviation, between patients, of ln(density)
+    colour: tuple[float, float, float]  # contrast in red, green and blue over that in green; negative is darker
+    softness: float  # width of the blurred border, in degrees (sigma of the Gaussian)
 
 
 def square_degrees(log_pixels: float) -> float:
@@ -56,32 +40,29 @@ LESION_MODELS = {
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """What is drawn, and at which scale.  Explained in ch:retina.
+    """What is drawn, and at which scale; a MaaError when a value is out of range.  Explained in ch:retina.
 
     Attributes
     ----------
     size : int
         Width of the photograph in pixels, at least 64.
     field_degrees : float
-        Angle that the width spans; `pixels_per_degree` is ``size / field_degrees``.  IDRiD's scale
-        is 68.4, so ``PhantomConfig(size=1368)`` draws lesions of IDRiD's size in pixels.
+        Angle that the width spans.  ``PhantomConfig(size=1368)`` has IDRiD's scale, 68.4 pixels per degree.
     height : int or None
         Height in pixels; None means a square photograph.
     aperture_degrees : float or None
         Diameter of the circular field of view; None means 97 % of the width.
     disc_fovea_degrees : float
-        Distance from the fovea to the centre of the disc: 15.5 degrees on average (Rohrschneider,
-        IOVS 2004).  The disc scales with it.  IDRiD's photographs measure about 19 of their
-        nominal degrees.
+        Distance from the fovea to the centre of the disc: 15.5 degrees on average (Rohrschneider, IOVS 2004).  The disc
+        scales with it.  IDRiD's photographs measure about 19 of their nominal degrees.
     lesion_density : float
         Multiplies the number of lesions per area measured on IDRiD; 0 means none.
     unlabelled : float
-        Share, 0 to 1, of the microaneurysms that are drawn in the photograph and left out of the
-        mask, as real annotations leave some out.  Everything else stays the same to the byte: the
-        same seed with ``unlabelled=0`` gives the full truth.
+        Share, 0 to 1, of the microaneurysms that are drawn in the photograph and left out of the mask, as real annotations
+        leave some out.  Everything else stays the same to the byte: the same seed with ``unlabelled=0`` gives the full truth.
     lookalikes : float
-        Multiplies the number of structures that are mistaken for microaneurysms and are no lesion:
-        pigment spots, dust on the lens, vessel stubs.
+        Multiplies the number of structures that are mistaken for microaneurysms and are no lesion: pigment spots, dust on the
+        lens, vessel stubs.
     """
 
     size: int = 1024
@@ -94,19 +75,19 @@ class PhantomConfig:
     lookalikes: float = 1.0
 
     def __post_init__(self) -> None:
-        def demand(holds: bool, name: str, wanted: str) -> None:
+        wide = self.aperture_degrees is None or self.aperture_degrees > 0.5
+        for holds, name, wanted in (
+            (64 <= self.size <= 8192, "size", "64 to 8192 pixels"),
+            (1.0 <= self.field_degrees <= 120.0, "field_degrees", "1 to 120 degrees"),
+            (self.height is None or 64 <= self.height <= 8192, "height", "64 to 8192 pixels, or None"),
+            (wide, "aperture_degrees", "more than 0.5, or None"),
+            (8.0 <= self.disc_fovea_degrees <= 25.0, "disc_fovea_degrees", "8 to 25 degrees"),
+            (0.0 <= self.lesion_density <= 50.0, "lesion_density", "0 to 50"),
+            (0.0 <= self.unlabelled <= 1.0, "unlabelled", "a share from 0 to 1"),
+            (0.0 <= self.lookalikes <= 50.0, "lookalikes", "0 to 50"),
+        ):
             if not holds:
-                value = getattr(self, name)
-                raise MaaError(f"The phantom's {name} is {value!r}; choose {wanted}.")
-
-        demand(64 <= self.size <= 8192, "size", "64 to 8192 pixels")
-        demand(1.0 <= self.field_degrees <= 120.0, "field_degrees", "1 to 120 degrees")
-        demand(self.height is None or 64 <= self.height <= 8192, "height", "64 to 8192 pixels, or None")
-        demand(self.aperture_degrees is None or self.aperture_degrees > 0.5, "aperture_degrees", "more than 0.5, or None")
-        demand(8.0 <= self.disc_fovea_degrees <= 25.0, "disc_fovea_degrees", "8 to 25 degrees")
-        demand(0.0 <= self.lesion_density <= 50.0, "lesion_density", "0 to 50")
-        demand(0.0 <= self.unlabelled <= 1.0, "unlabelled", "a share from 0 to 1")
-        demand(0.0 <= self.lookalikes <= 50.0, "lookalikes", "0 to 50")
+                raise MaaError(f"The phantom's {name} is {getattr(self, name)!r}; choose {wanted}.")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,6 +105,4 @@ class PhantomConfig:
         return 0.97 * self.field_degrees if self.aperture_degrees is None else self.aperture_degrees
 
 
-IDRID_FRAME = PhantomConfig(
-    size=4288, height=2848, field_degrees=4288 / IDRID_PIXELS_PER_DEGREE, aperture_degrees=50.0, disc_fovea_degrees=19.3
-)
+IDRID_FRAME = PhantomConfig(4288, 4288 / IDRID_PIXELS_PER_DEGREE, height=2848, aperture_degrees=50.0, disc_fovea_degrees=19.3)

@@ -32,12 +32,11 @@ from maa.segmentation.one import (
     uploaded,
     write_together,
 )
+from maa.segmentation.scale import FIELD_DEGREES, TOLERANCE, field_diameter, resize_factor, resized
 from maa.segmentation.summary import (
     CROP_SIDE,
     CROPS,
     FEW,
-    STATEMENT,
-    STYLE,
     Entry,
     contact_sheet,
     entry,
@@ -46,10 +45,10 @@ from maa.segmentation.summary import (
     heading,
     jpeg,
     page,
+    plural,
     ringed,
     sizes,
 )
-from maa.segmentation.scale import FIELD_DEGREES, TOLERANCE, field_diameter, resize_factor, resized
 
 __all__ = [
     "COLUMNS",
@@ -62,8 +61,6 @@ __all__ = [
     "MAX_WORKING_PIXELS",
     "OUTLINE",
     "Report",
-    "STATEMENT",
-    "STYLE",
     "Segmentation",
     "TABLES",
     "TOLERANCE",
@@ -82,6 +79,7 @@ __all__ = [
     "output_files",
     "page",
     "photographs_of",
+    "plural",
     "resize_factor",
     "resized",
     "ringed",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -12,11 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from maa.errors import MaaError
-from maa.inference.beyond import Beyond
-from maa.inference.system import AnySystem, System
+from maa.inference.system import AnySystem
 from maa.models.weights import network_fingerprint
 from maa.progress import track as tracked
-from maa.provenance import PathLike
 from maa.segmentation import summary
 from maa.segmentation.one import COLUMNS, MAPS, check, output_files, segment, write_together
 from maa.segmentation.scale import FIELD_DEGREES
@@ -33,14 +33,12 @@ class Report:
     Attributes
     ----------
     photographs : DataFrame
-        One row a segmented photograph: image (name), file (Path), lesions (count), score (of the most probable lesion;
-        NaN without any), resized, warnings and notes (tuples of sentences).
+        One row a segmented photograph: image (name), file (Path), lesions (count), score (of the most probable lesion; NaN
+        without any), resized, warnings and notes (tuples of sentences).
     lesions : DataFrame
         As `Segmentation.lesions`, of all photographs.
-    problems : list of MaaError
-        What could not be segmented, and why: one sentence each.
-    notes : list of str
-        What was passed over.
+    problems, notes : list of MaaError, list of str
+        What could not be segmented, and why; what was passed over.  One sentence each.
     """
 
     photographs: pd.DataFrame
@@ -50,24 +48,22 @@ class Report:
 
 
 def segment_files(
-    inputs: Sequence,
-    out: str | os.PathLike,
-    system: System | Beyond,
+    inputs: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    system: AnySystem,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
     resize: float | None = None,
     weights: str = "",
 ) -> Report:
-    """Segment photographs and folders of photographs into one folder.
+    """Segment photographs and folders of photographs into one folder.  Explained in ch:yours.
 
-    Writes for each photograph ``NAME_probability.png``, ``NAME_mask.png`` and ``NAME_overlay.jpg``, and at the
-    end `TABLES`: ``lesions.csv`` (one row a lesion), ``photographs.csv`` (one row a photograph), ``contact_sheet.jpg``
-    and ``index.html``, the page to hand to a colleague.  A photograph that cannot be used does not stop the others.
-    Interrupted from the keyboard, it writes the tables of what is done.
-
-    The tables of an earlier run into the same folder are removed as soon as the first new photograph is written, so that
-    no table ever speaks of other results than those beside it; overlays, masks and maps of photographs that this run does
-    not have stay, and are mentioned.
+    Writes for each photograph ``NAME_probability.png``, ``NAME_mask.png`` and ``NAME_overlay.jpg``, and at the end `TABLES`:
+    ``lesions.csv`` (one row a lesion), ``photographs.csv`` (one row a photograph), ``contact_sheet.jpg`` and ``index.html``,
+    the page to hand to a colleague.  A photograph that cannot be used does not stop the others.  Interrupted from the
+    keyboard, it writes the tables of what is done.  One photograph is in memory at a time.  The tables of an earlier run into
+    the same folder are removed as soon as the first new photograph is written, so that no table ever speaks of other results
+    than those beside it; overlays, masks and maps of photographs that this run does not have stay, and are mentioned.
 
     Parameters
     ----------
@@ -78,21 +74,12 @@ def segment_files(
     system, threshold, degrees, resize
         As in `segment`.
     weights : str
-        Where the system is from, as the page says it.
-
-    Returns
-    -------
-    Report
+        Where the system is from, for the page.
 
     Raises
     ------
     MaaError
         When the folder cannot be written to, or a photograph lies where a result would go.
-
-    Notes
-    -----
-    One photograph is in memory at a time; of those that are done only what the page shows of them is kept, some 50 KB each.
-    Explained in ch:yours.
     """
     check(threshold, degrees, resize)
     out = Path(out)
@@ -100,80 +87,70 @@ def segment_files(
         raise MaaError(f"{out} is a file, not a folder: name a folder for the results.")
     jobs, problems, notes = photographs_of(inputs)
     _protect(jobs, inputs, out)
-    rows, unusable, entries, lesions = [], [], [], [pd.DataFrame(columns=COLUMNS)]
+    refused = [str(problem) for problem in problems]
+    rows: list[tuple[object, ...]] = []
+    unusable, entries, lesions = [], [], [pd.DataFrame(columns=COLUMNS)]
     try:
         for path, name in tracked(jobs, "Segmenting photographs"):
             try:
                 found = segment(path, system, threshold, degrees, resize, name)
             except MaaError as error:
                 problems.append(error)
-                unusable.append((name, path, error))
+                # Whoever reads the page and the tables needs no folder of this machine.
+                refused.append(str(error).replace(str(path), path.name))
+                unusable.append((name, path.name, f"Not segmented: {refused[-1]}"))
                 continue
             files = found.save(out)
             if not rows:
                 for table in TABLES:
                     (out / table).unlink(missing_ok=True)
-            entries.append(summary.entry(found, path.name, files["overlay"].name, *summary.sizes(len(jobs))))
-            best = found.lesions["score"].max() if len(found.lesions) else float("nan")
-            rows.append((name, path, len(found.lesions), best, found.resized, found.warnings, found.notes))
+            shown = summary.entry(found, path.name, files["overlay"].name, *summary.sizes(len(jobs)))
+            entries.append(shown)
+            rows.append((name, path, shown.lesions, shown.score, found.resized, found.warnings, found.notes))
             lesions.append(found.lesions)
             used = found.threshold
             del found  # before the next one is read
     except KeyboardInterrupt:
         done = len(rows) + len(unusable)
         problems.append(MaaError(f"Stopped by hand after {done} of {len(jobs)} photographs: run it again for the others."))
-    found_lesions = pd.concat([part for part in lesions if len(part)] or lesions[:1], ignore_index=True)
-    report = Report(
-        pd.DataFrame(rows, columns=["image", "file", "lesions", "score", "resized", "warnings", "notes"]),
-        found_lesions, problems, notes,
-    )  # fmt: skip
+        refused.append(str(problems[-1]))
+    photographs = pd.DataFrame(rows, columns=["image", "file", "lesions", "score", "resized", "warnings", "notes"])
+    every_lesion = pd.concat([part for part in lesions if len(part)] or lesions[:1], ignore_index=True)
+    report = Report(photographs, every_lesion, problems, notes)
     if rows:
         notes += _left_behind(out, jobs)
-        run = _described(system, used, degrees, resize, weights)
-        _write_tables(out, report, unusable, entries, run)
+        page = summary.page(entries, _described(system, used, degrees, resize, weights), refused, notes)
+        _write_tables(out, report, unusable, entries, page)
     return report
 
 
-def _write_tables(out: Path, report: Report, unusable: Sequence, entries: Sequence, run: Mapping[str, str]) -> None:
+def _write_tables(
+    out: Path, report: Report, unusable: Sequence[tuple[str, str, str]], entries: Sequence[summary.Entry], page: str
+) -> None:
     """Write the two tables, the contact sheet and the page, all or none of them."""
-    found = report.photographs
-    photographs = found[["image", "lesions", "score", "resized"]].round({"score": 4, "resized": 4})
-    photographs.insert(1, "file", [path.name for path in found["file"]])
-    photographs["warnings"] = [" ".join(sentences) for sentences in found["warnings"]]
+    photographs = report.photographs.drop(columns="notes").round({"score": 4, "resized": 4})
+    photographs["file"] = [path.name for path in photographs["file"]]
     photographs["lesions"] = photographs["lesions"].astype("Int64")  # which has a way to say that there is no count
-    # Whoever reads them needs no folder of this machine.
-    plainly = {id(error): str(error).replace(str(path), path.name) for _, path, error in unusable}
-    refused = [plainly.get(id(problem), str(problem)) for problem in report.problems]
-    lost = pd.DataFrame(
-        [(name, path.name, f"Not segmented: {plainly[id(error)]}") for name, path, error in unusable],
-        columns=["image", "file", "warnings"],
-    )
-    photographs = pd.concat([photographs, lost], ignore_index=True) if len(lost) else photographs
+    photographs["warnings"] = [" ".join(sentences) for sentences in photographs["warnings"]]
+    if unusable:
+        photographs = pd.concat([photographs, pd.DataFrame(unusable, columns=["image", "file", "warnings"])])
     lesions = report.lesions.round({"row": 1, "column": 1, "score": 4})
-    texts = {
-        "lesions.csv": lesions.to_csv(index=False, lineterminator="\n"),
-        "photographs.csv": photographs.to_csv(index=False, lineterminator="\n"),
-        "index.html": summary.page(entries, run, refused, report.notes),
-    }
-
-    def write(table: str, partial: Path) -> None:
-        if table in texts:
-            partial.write_text(texts[table], encoding="utf-8")
-        else:
-            summary.contact_sheet(entries).save(partial, "JPEG", quality=88)
-
-    write_together({table: out / table for table in TABLES}, write)
+    write_together(
+        (out / "lesions.csv", lambda file: lesions.to_csv(file, index=False, lineterminator="\n")),
+        (out / "photographs.csv", lambda file: photographs.to_csv(file, index=False, lineterminator="\n")),
+        (out / "contact_sheet.jpg", lambda file: summary.contact_sheet(entries).save(file, "JPEG", quality=88)),
+        (out / "index.html", lambda file: file.write_text(page, encoding="utf-8")),
+    )
 
 
 def _described(system: AnySystem, threshold: float, degrees: float, resize: float | None, weights: str) -> dict[str, str]:
     """What was run, for the page."""
-    kind = system.final
     count = sum(parameter.numel() for network in system.networks for parameter in network.parameters())
     now = datetime.now()
     return {
         "Made": f"{now.day} {now:%B %Y, %H:%M}",
         "Program": f"maa {version('maa')}",
-        "System": f"{MAPS[kind]} ({count:,} parameters)",
+        "System": f"{MAPS[system.final]} ({count:,} parameters)",
         "Weights": f"{weights or 'not named'}, fingerprint {network_fingerprint(system.networks)[:12]}",
         "Threshold": f"probability {threshold:.3f}",
         "Scale": f"field of view taken as {degrees:g} degrees" if resize is None else f"resized by {resize:g}",
@@ -184,30 +161,19 @@ def _left_behind(out: Path, jobs: Sequence[tuple[Path, str]]) -> list[str]:
     """What the folder holds from earlier runs, in one sentence, or nothing."""
     ours = {target.name for _, name in jobs for target in output_files(out, name).values()}
     older = sum(path.name not in ours for path in out.glob("*_overlay.jpg"))
-    if not older:
-        return []
-    return [f"{out.name} also holds {_count(older, 'overlay')} of earlier runs, which the tables and the page leave out."]
+    overlays = f"{older} {summary.plural(older, 'overlay')}"
+    return [f"{out.name} also holds {overlays} of earlier runs, which the tables and the page leave out."] if older else []
 
 
-def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaError], list[str]]:
-    """The photographs that some paths mean, each with a name of its own.
+def photographs_of(inputs: Sequence[str | os.PathLike[str]]) -> tuple[list[tuple[Path, str]], list[MaaError], list[str]]:
+    """The photographs that some paths, of files and folders, mean, each with a name of its own.
 
-    Parameters
-    ----------
-    inputs : sequence of path-like
-        Files and folders.
-
-    Returns
-    -------
-    photographs : list of (Path, str)
-        Each file once.  Its name is the file's without its ending; those that share one get the folder's name in
-        front of it, and a number where that is not enough.
-    problems : list of MaaError
-        Folders without a photograph.
-    notes : list of str
-        What was passed over in the folders.
+    Each file is given once, by the file's name without its ending; those that share one get the folder's name in front of it,
+    and a number where that is not enough.  Then what to complain of (folders without a photograph), and notes of what was
+    passed over in the folders.
     """
-    files, problems, notes, seen = [], [], [], set()
+    files: dict[Path, Path] = {}
+    problems, notes = [], []
     for given in map(Path, inputs):
         chosen = [given]
         if given.is_dir():
@@ -219,45 +185,31 @@ def photographs_of(inputs: Sequence) -> tuple[list[tuple[Path, str]], list[MaaEr
                 below = " itself (its folders are not searched)" if folders else ""
                 problems.append(MaaError(f"{given} holds no photograph{below}: name a folder of JPEG, PNG or TIFF files."))
             elif folders or others:
-                notes.append(f"{given}: passed over {_count(others, 'other file')} and {_count(folders, 'folder')}.")
+                passed_over = (
+                    f"{others} {summary.plural(others, 'other file')} and {folders} {summary.plural(folders, 'folder')}"
+                )
+                notes.append(f"{given}: passed over {passed_over}.")
         for path in chosen:
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
-                files.append(path)
+            files.setdefault(path.resolve(), path)
 
-    def shared(names: Sequence[str]) -> set[str]:
-        # Some file systems do not tell upper case from lower.
-        folded = [name.casefold() for name in names]
-        return {name for name in folded if folded.count(name) > 1}
-
-    names = [path.stem for path in files]
-    twice = shared(names)
-    names = [
-        f"{path.resolve().parent.name}_{name}" if name.casefold() in twice else name
-        for path, name in zip(files, names, strict=True)
-    ]
-    taken, unique = set(), []
-    for name in names:
-        number, candidate = 1, name
-        while candidate.casefold() in taken:
-            number += 1
-            candidate = f"{name}_{number}"
-        taken.add(candidate.casefold())
-        unique.append(candidate)
-    return list(zip(files, unique, strict=True)), problems, notes
+    # Some file systems do not tell upper case from lower.
+    stems = Counter(path.stem.casefold() for path in files.values())
+    photographs, taken = [], set()
+    for resolved, path in files.items():
+        name = path.stem if stems[path.stem.casefold()] == 1 else f"{resolved.parent.name}_{path.stem}"
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        unique = next(candidate for candidate in candidates if candidate.casefold() not in taken)
+        taken.add(unique.casefold())
+        photographs.append((path, unique))
+    return photographs, problems, notes
 
 
-def _protect(jobs: Sequence[tuple[Path, str]], inputs: Sequence[PathLike], out: Path) -> None:
+def _protect(jobs: Sequence[tuple[Path, str]], inputs: Iterable[str | os.PathLike[str]], out: Path) -> None:
     """Refuse a folder for the results in which they would be mixed up with the photographs."""
-    for given in map(Path, inputs):
-        if given.is_dir() and out.resolve() == given.resolve():
-            raise MaaError(f"{out} is the folder of the photographs: name another folder for the results.")
+    if any(given.is_dir() and out.resolve() == given.resolve() for given in map(Path, inputs)):
+        raise MaaError(f"{out} is the folder of the photographs: name another folder for the results.")
     sources = {path.resolve() for path, _ in jobs}
     for _, name in jobs:
         for target in output_files(out, name).values():
             if target.resolve() in sources:
                 raise MaaError(f"A result would replace the photograph {target}: name another folder for the results.")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

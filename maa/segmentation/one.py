@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,7 @@ from maa.errors import MaaError
 from maa.hardware import device
 from maa.inference.beyond import BEYOND_ROWS, LAST, Beyond
 from maa.inference.maps import FULL_SCALE
-from maa.inference.system import FILES, FULL_SYSTEM, ROWS, System
-from maa.provenance import PathLike
+from maa.inference.system import FILES, FULL_SYSTEM, ROWS, AnySystem, System
 from maa.segmentation import one
 from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
 
@@ -56,10 +56,8 @@ class Segmentation:
         Probability from which a pixel is called a microaneurysm.
     resized : float
         By which factor the photograph was resized for the networks; 1 when it was not.
-    notes : tuple of str
-        What was done and has to be known, such as resizing; sentences.
-    warnings : tuple of str
-        What would mislead, such as a photograph out of focus; sentences (see `maa.data.quality`).
+    notes, warnings : tuple of str
+        Sentences: what was done and has to be known, such as resizing; what would mislead (see `maa.data.quality`).
     """
 
     name: str
@@ -81,14 +79,13 @@ class Segmentation:
     def lesions(self) -> pd.DataFrame:
         """One row a lesion, a connected group of the mask's pixels (diagonals count), the most probable first.
 
-        Columns: image (name), row and column (centre, in pixels of the upright photograph, from 0 at
-        the upper left), area (pixels), score (highest probability in it, 0 to 1).
+        Columns: image (name), row and column (centre, in pixels of the upright photograph, from 0 at the upper left), area
+        (pixels), score (highest probability in it, 0 to 1).
         """
         labels, count = ndimage.label(self.mask, structure=np.ones((3, 3)))
         rows, columns = np.nonzero(labels)
         owner = labels[rows, columns] - 1
-        area = np.bincount(owner, minlength=count)
-        score = np.zeros(count)
+        area, score = np.bincount(owner, minlength=count), np.zeros(count)
         np.maximum.at(score, owner, self.probability[rows, columns] / FULL_SCALE)
         table = pd.DataFrame(
             {
@@ -97,17 +94,13 @@ class Segmentation:
                 "column": np.bincount(owner, columns, count) / area,
                 "area": area,
                 "score": score,
-            },
-            columns=COLUMNS,
+            }
         )
         return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
     @cached_property
     def overlay(self) -> np.ndarray:
-        """The photograph with a line around every lesion, shape (H, W, 3), uint8.
-
-        The line keeps its distance, so that the lesion inside can be judged by eye.
-        """
+        """The photograph with a line around every lesion, at a distance so that it can be judged, shape (H, W, 3), uint8."""
         side = max(self.mask.shape)
         gap, width = max(2, side // 600), max(1, side // 1200)
         mask = self.mask.view(np.uint8)
@@ -116,48 +109,24 @@ class Segmentation:
         drawn[outer > inner] = one.OUTLINE
         return drawn
 
-    def files(self, folder: PathLike) -> dict[str, Path]:
-        """Where `save` puts the probability map, the mask and the overlay."""
-        return output_files(folder, self.name)
+    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+        """Write the probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG), all or none of them.
 
-    def save(self, folder: PathLike) -> dict[str, Path]:
-        """Write the probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG).
-
-        Each file is written under another name and renamed when all three are complete.
-
-        Parameters
-        ----------
-        folder : path-like
-            Made if it is not there.
-
-        Returns
-        -------
-        dict of str to Path
-            By "probability", "mask" and "overlay".
-
-        Raises
-        ------
-        MaaError
-            When the folder cannot be written to.
+        Returns their paths by "probability", "mask" and "overlay".  Makes the folder, or raises a MaaError when it cannot be
+        written to.
         """
-        pictures = {
-            "probability": (Image.fromarray(self.probability), {"format": "PNG"}),
-            "mask": (Image.fromarray(self.mask.view(np.uint8) * np.uint8(255)), {"format": "PNG"}),
-            "overlay": (Image.fromarray(self.overlay), {"format": "JPEG", "quality": 92}),
-        }
-        files = self.files(folder)
-
-        def write(kind: str, partial: Path) -> None:
-            picture, options = pictures[kind]
-            picture.save(partial, **options)
-
-        write_together(files, write)
+        files = output_files(folder, self.name)
+        write_together(
+            (files["probability"], lambda file: Image.fromarray(self.probability).save(file, format="PNG")),
+            (files["mask"], lambda file: Image.fromarray(self.mask.view(np.uint8) * np.uint8(255)).save(file, format="PNG")),
+            (files["overlay"], lambda file: Image.fromarray(self.overlay).save(file, format="JPEG", quality=92)),
+        )
         return files
 
 
 def segment(
-    photograph: str | os.PathLike | np.ndarray,
-    system: System | Beyond,
+    photograph: str | os.PathLike[str] | np.ndarray,
+    system: AnySystem,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
     resize: float | None = None,
@@ -165,44 +134,38 @@ def segment(
 ) -> Segmentation:
     """Find the microaneurysms in one photograph.
 
+    A lesion spans as many degrees in every camera, but as many pixels only at one scale, and the networks know lesions by
+    their size in pixels.  Memory is bounded by `MAX_WORKING_PIXELS`, and by `maa.data.MAX_PIXELS` for the photograph
+    itself.  Explained in ch:yours.
+
     Parameters
     ----------
     photograph : path-like or ndarray, shape (H, W, 3), uint8
         A file of any ordinary format (see `maa.data.read_image`), or RGB.
     system : System or Beyond
-        As `load_system` gives it.
+        As `load_system` gives it; its last map is the result's.
     threshold : float, optional
-        Probability, 0 to 1, from which a pixel is called a microaneurysm.  By default the one that was
-        chosen on validation photographs, else `UNCHOSEN_THRESHOLD`.
+        Probability, 0 to 1, from which a pixel is called a microaneurysm.  By default the one that was chosen on validation
+        photographs, else `UNCHOSEN_THRESHOLD`.
     degrees : float
-        Field of view of the camera.  With the diameter of the field in pixels it gives the scale of the
-        photograph, which is brought to IDRiD's where the two differ by more than `TOLERANCE`.
+        Field of view of the camera.  With the diameter of the field in pixels it gives the scale of the photograph, which is
+        brought to IDRiD's where the two differ by more than `TOLERANCE`.
     resize : float, optional
-        Resize by this factor, whatever the degrees; 1 leaves the photograph as it is, which is right when
-        the system was trained on photographs of the same scale.
+        Resize by this factor, whatever the degrees; 1, which leaves the photograph as it is, is right when the system was
+        trained on photographs of the same scale.
     name : str, optional
         The file's name without its ending by default.
-
-    Returns
-    -------
-    Segmentation
-        Of the last map of `MAPS` that the system makes.
 
     Raises
     ------
     MaaError
-        When the photograph cannot be read, shows no field of view, or would become too large; and when a
-        number is out of its range.
-
-    Notes
-    -----
-    A lesion spans as many degrees in every camera, but as many pixels only at one scale, and the networks
-    know lesions by their size in pixels.  Memory is bounded by `MAX_WORKING_PIXELS`, and by
-    `maa.data.MAX_PIXELS` for the photograph itself.  Explained in ch:yours.
+        When the photograph cannot be read, shows no field of view, or would become too large; and when a number is out of
+        its range.
     """
     check(threshold, degrees, resize)
     if isinstance(photograph, np.ndarray):
-        image, called = photograph, name or "photograph"
+        name = name or "photograph"
+        image, called = photograph, name
     else:
         image, called = read_image(photograph), str(photograph)
         name = name or Path(photograph).stem
@@ -229,18 +192,16 @@ def segment(
         back = resized(probability.astype(np.float32), (width, height), 1 / factor)
         probability = (np.clip(back, 0, FULL_SCALE) + 0.5).astype(np.uint16)
         probability[~fov] = 0
-    if threshold is None:
-        threshold = system.settings.thresholds.get(kind)
-    if threshold is None:
-        threshold = UNCHOSEN_THRESHOLD
+    if threshold is None and kind not in system.settings.thresholds:
         notes += (
             f"The weights come without a threshold, so {UNCHOSEN_THRESHOLD} was used: "
             "maa evaluate --split validation chooses one.",
         )
-    return Segmentation(name or "photograph", image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
+    threshold = threshold or system.settings.thresholds.get(kind, UNCHOSEN_THRESHOLD)
+    return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
 
 
-def load_system(weights: str | os.PathLike | None = None, track: str = "paper") -> System | Beyond:
+def load_system(weights: str | os.PathLike[str] | None = None, track: str = "paper") -> AnySystem:
     """The trained networks of a folder of weights, on what this machine computes best with.
 
     Parameters
@@ -248,11 +209,8 @@ def load_system(weights: str | os.PathLike | None = None, track: str = "paper") 
     weights : path-like, optional
         By default the folder that comes with the package.
     track : {"paper", "beyond"}
-        The paper's system, or the one with more networks of ch:real, which finds more and takes about three times as long.
-
-    Returns
-    -------
-    System or Beyond
+        The paper's system (`maa.inference.System`), or the one with more networks of ch:real (`maa.inference.Beyond`), which finds
+        more and takes about three times as long.
 
     Raises
     ------
@@ -264,36 +222,27 @@ def load_system(weights: str | os.PathLike | None = None, track: str = "paper") 
     folder = default_weights() if weights is None else Path(weights)
     if not folder.is_dir():
         raise MaaError(f"There is no folder of weights at {folder}: make one with maa train, or name another.")
-    system = Beyond.load(folder) if track == "beyond" else System.load(folder)
+    system: AnySystem = Beyond.load(folder) if track == "beyond" else System.load(folder)
     for network in system.networks:
         network.to(device())
     return system
 
 
 def default_weights() -> Path:
-    """The folder of weights that comes with the package: trained on IDRiD's 44 training photographs.
-
-    Raises
-    ------
-    MaaError
-        When this installation lacks it.
-    """
+    """The folder of weights that comes with the package, of IDRiD's 44 training photographs; a MaaError where it is absent."""
     folder = Path(__file__).parent.parent / "pretrained"
-    if any((folder / file).exists() for file in FILES.values()):
-        return folder
-    raise MaaError(
-        "This installation comes without weights: name a folder of them with --weights, or make one with "
-        "maa train hgn-1x, maa train hgn-0.5x and maa train prn."
-    )
+    if not any((folder / file).exists() for file in FILES.values()):
+        raise MaaError(
+            "This installation comes without weights: name a folder of them with --weights, or make one with "
+            "maa train hgn-1x, maa train hgn-0.5x and maa train prn."
+        )
+    return folder
 
 
-def uploaded(value: Sequence | Mapping) -> bytes:
+def uploaded(value: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]]) -> bytes:
     """The bytes of the file that an ``ipywidgets.FileUpload`` holds: its value is a tuple in version 8, a dictionary in 7.
 
-    Raises
-    ------
-    MaaError
-        When there is no file.
+    Raises a MaaError when there is no file.
     """
     files = list(value.values() if isinstance(value, Mapping) else value)
     if not files:
@@ -301,14 +250,14 @@ def uploaded(value: Sequence | Mapping) -> bytes:
     return bytes(files[-1]["content"])
 
 
-def output_files(folder: PathLike, name: str) -> dict[str, Path]:
+def output_files(folder: str | os.PathLike[str], name: str) -> dict[str, Path]:
     """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
     return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
 
 
 def check(threshold: float | None, degrees: float, resize: float | None) -> None:
-    # Written so that a NaN, for which every comparison is false, fails too.
+    """Refuse numbers that are out of range; a NaN, for which every comparison is false, fails too."""
     if threshold is not None and not 0 < threshold <= 1:
         raise MaaError(f"The threshold is {threshold:g}: choose a probability above 0 and at most 1.")
     if not 0 < degrees <= 200:
@@ -317,17 +266,17 @@ def check(threshold: float | None, degrees: float, resize: float | None) -> None
         raise MaaError(f"The factor to resize by is {resize:g}: choose above 0 and at most 100.")
 
 
-def write_together(files: Mapping[str, Path], write: Callable[[str, Path], None]) -> None:
-    """Write several files under other names, and rename them when all are complete."""
-    partial = {key: path.with_name(f".{path.name}.{os.getpid()}.partial") for key, path in files.items()}
+def write_together(*files: tuple[Path, Callable[[Path], object]]) -> None:
+    """Have several files written under other names, and rename them when all are complete."""
+    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path, _ in files}
     try:
-        for key, path in partial.items():
+        for path, write in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(key, path)
-        for key, path in files.items():
-            os.replace(partial[key], path)
+            write(partial[path])
+        for path in partial:
+            os.replace(partial[path], path)
     except OSError as error:
-        folder = next(iter(files.values())).parent
+        folder = files[0][0].parent
         raise MaaError(f"The results cannot be written to {folder} ({error.strerror or error}): name another folder.") from None
     finally:
         for path in partial.values():

@@ -17,16 +17,9 @@ TOLERANCE = (0.8, 1.25)
 def field_diameter(fov: np.ndarray) -> float | None:
     """Diameter of a round field of view in pixels, also where the frame cuts some of it off.
 
-    Parameters
-    ----------
-    fov : ndarray, shape (H, W), bool
-
-    Returns
-    -------
-    float or None
-        The largest extent in any of 36 directions: a frame that cuts the circle above and below leaves
-        its width, and one that cuts all four sides leaves the diagonals.  None where the field fills the
-        frame, so that its border is not seen.
+    It is the largest extent of `fov`, shape (H, W), bool, in any of 36 directions: a frame that cuts the circle above and
+    below leaves its width, and one that cuts all four sides leaves the diagonals.  None where the field fills the frame, so
+    that its border is not seen.
     """
     if fov.all():
         return None
@@ -40,19 +33,9 @@ def field_diameter(fov: np.ndarray) -> float | None:
 
 
 def resize_factor(fov: np.ndarray, degrees: float = FIELD_DEGREES) -> tuple[float, tuple[str, ...]]:
-    """By which factor a photograph is brought to the scale of IDRiD, and what is to be said about it.
+    """By which factor a photograph is brought to IDRiD's scale, 1 inside `TOLERANCE`; and sentences that say why.
 
-    Parameters
-    ----------
-    fov : ndarray, shape (H, W), bool
-    degrees : float
-        Field of view of the camera.
-
-    Returns
-    -------
-    factor : float
-        1 inside `TOLERANCE`.
-    notes : tuple of str
+    Its field of view is `fov`, shape (H, W), bool, taken to span so many degrees.
     """
     diameter = field_diameter(fov)
     if diameter is None:

@@ -13,7 +13,6 @@ from PIL import Image
 from maa.data import LESIONS, idrid, locate
 from maa.errors import MaaError
 
-IDRID = Path(__file__).parents[3] / "shared" / "data" / "idrid"
 FOLDERS = {
     "MA": "1. Microaneurysms",
     "HE": "2. Haemorrhages",
@@ -46,8 +45,7 @@ def mask_file(path, squares, shape=SHAPE):
 
 def segmentation(root, train=6, test=0, top="A. Segmentation"):
     """The segmentation part; the k-th image has k % 3 + 1 lesions, its other masks now and then."""
-    for split, numbers in (("a. Training Set", range(1, train + 1)),
-                           ("b. Testing Set", range(train + 1, train + test + 1))):
+    for split, numbers in (("a. Training Set", range(1, train + 1)), ("b. Testing Set", range(train + 1, train + test + 1))):
         for number in numbers:
             name = f"IDRiD_{number:02d}"
             photograph(root / top / "1. Original Images" / split / f"{name}.jpg", number)
@@ -73,9 +71,7 @@ def grading(root, grades, top="B. Disease Grading", copies=None):
     truth = root / top / "2. Groundtruths"
     truth.mkdir(parents=True)
     # The official file: a blank row at the end and Windows line ends.
-    (truth / "a. IDRiD_Disease Grading_Training Labels.csv").write_bytes(
-        "\r\n".join([*lines, ",,,,,,", ""]).encode()
-    )
+    (truth / "a. IDRiD_Disease Grading_Training Labels.csv").write_bytes("\r\n".join([*lines, ",,,,,,", ""]).encode())
 
 
 def names(records):
@@ -351,9 +347,7 @@ def test_fetch_without_kagglehub_says_what_to_install(nowhere, monkeypatch):
 
 
 def fake_kagglehub(monkeypatch, download):
-    monkeypatch.setitem(
-        sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=download)
-    )
+    monkeypatch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=download))
 
 
 def test_fetched_data_are_found(nowhere, monkeypatch):
@@ -387,9 +381,8 @@ def test_explanation_names_every_way(nowhere):
 # --- the real data --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not IDRID.is_dir(), reason="IDRiD is not there")
-def test_real_data():
-    dataset = idrid.open_dataset(IDRID)
+def test_real_data(real_idrid):
+    dataset = idrid.open_dataset(real_idrid)
     assert counts(dataset, True)[:2] == [44, 10] and counts(dataset, False)[:2] == [80, 9]
     training = dataset.select("train", True) + dataset.select("validation", True)
     kinds = {kind: sum(kind in record.mask_paths for record in training) for kind in LESIONS}

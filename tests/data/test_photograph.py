@@ -3,7 +3,6 @@
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from PIL import Image
 
 from maa.data import Fundus, field_of_view, halve, read_image, read_mask
 from maa.errors import MaaError
-
-IDRID = Path(__file__).parents[3] / "shared" / "data" / "idrid"
 
 
 def disc(shape, row, column, radius):
@@ -366,9 +363,7 @@ def test_no_retina_is_refused(kind):
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    row=st.integers(80, 220), column=st.integers(100, 340), radius=st.integers(90, 260)
-)
+@given(row=st.integers(80, 220), column=st.integers(100, 340), radius=st.integers(90, 260))
 def test_field_matches_any_disc_that_the_frame_cuts(row, column, radius):
     truth = disc((300, 440), row, column, radius)
     if (~truth).mean() < 0.03:  # next to no surround: taken for a frame without one
@@ -431,11 +426,10 @@ def test_halve_refuses_other_types():
 # --- real photographs -----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not IDRID.is_dir(), reason="IDRiD is not there")
 @pytest.mark.parametrize("number, radius", [(1, 1703), (12, 1897), (54, 1703)])
-def test_field_of_real_photographs(number, radius):
+def test_field_of_real_photographs(real_idrid, number, radius):
     """IDRiD's camera has two apertures (of 143 photographs, 2 have the wider one)."""
-    folder = IDRID / "A. Segmentation" / "1. Original Images" / "a. Training Set"
+    folder = real_idrid / "A. Segmentation" / "1. Original Images" / "a. Training Set"
     image = read_image(folder / f"IDRiD_{number:02d}.jpg")
     field = field_of_view(image)
     rows, columns = np.nonzero(field)

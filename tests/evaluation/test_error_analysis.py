@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from maa.phantom.dataset import _stream
 from scipy import ndimage, stats
 
 from maa import phantom
@@ -23,6 +22,7 @@ from maa.evaluation import (
     wilson,
 )
 from maa.phantom import anatomy as anatomy_module
+from maa.phantom.dataset import _stream
 
 
 def ground(shape=(160, 200)):

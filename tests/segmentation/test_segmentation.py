@@ -140,9 +140,7 @@ def test_lesions_are_connected_groups_the_most_probable_first():
     probability[1, 1], probability[2, 2] = 0.6, 0.5  # joined by a corner
     probability[4, 5:8] = [0.7, 0.9, 0.7]
     probability[0, 7] = 0.49
-    expected = pd.DataFrame(
-        {"image": "eye", "row": [4.0, 1.5], "column": [6.0, 1.5], "area": [3, 2], "score": [0.9, 0.6]}
-    )
+    expected = pd.DataFrame({"image": "eye", "row": [4.0, 1.5], "column": [6.0, 1.5], "area": [3, 2], "score": [0.9, 0.6]})
     pd.testing.assert_frame_equal(result(probability).lesions, expected, check_dtype=False, atol=1e-4)
 
 
@@ -186,7 +184,11 @@ def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
     found = segment(photograph((96, 96), 45, None), system, resize=1)
     assert (found.map, found.threshold) == (LAST, 0.2) and found.probability.shape == (96, 96)
     assert len(system.networks) == 5 and len(paper.networks) == 3
-    assert network_fingerprint(system.networks) != network_fingerprint(paper.networks) == network_fingerprint(tiny_system().networks)
+    assert (
+        network_fingerprint(system.networks)
+        != network_fingerprint(paper.networks)
+        == network_fingerprint(tiny_system().networks)
+    )
 
 
 def test_both_tracks_come_with_the_package(tmp_path):
@@ -271,7 +273,7 @@ def test_photographs_are_never_overwritten_nor_mixed_with_results(eyes):
         segment_files([eyes], eyes, DarkSpots())
     (eyes / "right.png").rename(eyes / "left_mask.png")
     before = (eyes / "left_mask.png").read_bytes()
-    with pytest.raises(MaaError, match="replace the photograph .*left_mask.png"):
+    with pytest.raises(MaaError, match=r"replace the photograph .*left_mask\.png"):
         segment_files([eyes / "left.png", eyes / "left_mask.png"], eyes, DarkSpots())
     assert sorted(path.name for path in eyes.iterdir()) == ["left.png", "left_mask.png"]
     assert (eyes / "left_mask.png").read_bytes() == before

@@ -14,7 +14,6 @@ from maa.segmentation import OUTLINE, Segmentation
 from maa.segmentation.summary import (
     CROPS,
     FEW,
-    STYLE,
     Entry,
     contact_sheet,
     entry,
@@ -45,7 +44,7 @@ class Reader(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.text = [], [], ""
+        self.elements, self.open, self.text, self.sentences = [], [], "", []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -58,6 +57,7 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] != "style":
             self.text += data
+            self.sentences += [" ".join(data.split())] if data.strip() else []
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
@@ -74,6 +74,24 @@ def test_page_is_well_formed_and_says_what_it_has_to(read):
     for words in ("6 lesions in 2 photographs", "no diagnosis", "Out of focus: <b>x</b>.", "<i>mine</i>", "Passed over.",
                   "bad & worse.jpg is no image.", "1 of 2 photographs carries a warning", NASTY):  # fmt: skip
         assert words in read.text, words
+
+
+def test_page_reads_from_top_to_bottom(read):
+    found = "6 lesions in 2 photographs"
+    assert read.sentences == [
+        f"{found}, found by maa", found, "For research and teaching only. This is no diagnosis and no medical device. What is marked may be no lesion, and what is not "
+        "marked may be one.",
+        "1 of 2 photographs carries a warning.", "1 could not be used: see the end of the page.",
+        "What was run", "Weights", "<i>mine</i>",
+        "All photographs", "photograph", "lesions", "highest score", "warnings", NASTY, "6", "1.00", "1", "clean", "0", "none", "none",
+        "A", "lesion", "is a connected group of pixels whose probability reaches the threshold; its", "score",
+        "is the highest probability in it. Beside this page:", "lesions.csv", ", one row a lesion;", "photographs.csv",
+        ", one row a photograph;", "contact_sheet.jpg",
+        ", all overlays in one picture; and for each photograph its overlay, mask and probability map at full size.",
+        "One by one", NASTY, "6 lesions", "Warning", "Out of focus: <b>x</b>.", "The most probable, with their scores:",
+        "1.00", "0.98", "0.97", "0.95", f"File: {NASTY}.jpg", "clean", "0 lesions",
+        "What could not be used", "bad & worse.jpg is no image.", "Notes", "Passed over.",
+    ]  # fmt: skip
 
 
 def test_page_escapes_names_and_links_to_the_overlays(read):
@@ -94,13 +112,15 @@ def test_page_needs_no_network_and_every_picture_has_an_alternative_text(read):
 
 
 def luminance(colour):
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)] if len(colour) == 6 else [int(c * 2, 16) / 255 for c in colour]
+    channels = (
+        [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)] if len(colour) == 6 else [int(c * 2, 16) / 255 for c in colour]
+    )
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_colours_of_both_themes_can_be_read():
-    themes = re.findall(r":root \{([^}]*)\}", STYLE)
+    themes = re.findall(r":root \{([^}]*)\}", page([], {}, [], []))
     assert len(themes) == 3
     for theme in themes:
         value = {name: luminance(colour) for name, colour in re.findall(r"--(\w+): #(\w+)", theme)}
