@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from maa.errors import MaaError
 from maa.evaluation.pixels import PROBABILITIES, PixelScores, first_level
@@ -315,32 +316,12 @@ def rates_of(true: np.ndarray, false: np.ndarray, total: np.ndarray | int) -> di
 
 
 def operating_points(
-    probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarray, fov: np.ndarray | None = None
+    probability: np.ndarray, truth: np.ndarray, thresholds: ArrayLike, fov: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of ``probability >= threshold`` at each threshold, over the pixels of one picture.
 
-    Explained in ch:fusion.
-
-    Parameters
-    ----------
-    probability : (H, W) float in 0..1
-        Probability that a pixel is MA.
-    truth : (H, W) bool
-        Annotated MA.
-    thresholds : (T,) float
-        Rising thresholds.
-    fov : (H, W) bool, optional
-        Pixels that count; all when absent.
-
-    Returns
-    -------
-    precision, recall : (T,) float
-        Precision is NaN where no pixel reaches the threshold.
-
-    Raises
-    ------
-    ValueError
-        When nothing is annotated inside the field of view, so that recall has no meaning.
+    Precision is NaN where no pixel reaches the threshold; a picture without annotated pixels has no recall and raises
+    ``ValueError``.  Only the pixels in `fov` count.  Explained in ch:fusion.
     """
     inside = np.ones(truth.shape, bool) if fov is None else np.asarray(fov, bool)
     scores, positive = np.asarray(probability)[inside], np.asarray(truth, bool)[inside]
@@ -352,23 +333,8 @@ def operating_points(
         return hits / found, hits / positive.sum()
 
 
-def effective_sample_size(probabilities: np.ndarray) -> np.ndarray:
-    """Kish's effective sample size, 1 / sum(p^2) of each normalised distribution.
-
-    Parameters
-    ----------
-    probabilities : (..., N) float
-        Sampling weights, zero or more, not all zero; normalised here.
-
-    Returns
-    -------
-    (...,) float
-        N when all are alike, 1 when one patch is drawn always.
-
-    Notes
-    -----
-    Kish, Survey Sampling, 1965.  Explained in ch:refinement.
-    """
+def effective_sample_size(probabilities: ArrayLike) -> np.ndarray:
+    """Kish's effective sample size (1965) of each distribution along the last axis: 1 / sum(p^2), from 1 to N."""
     p = np.asarray(probabilities, dtype=float)
     p = p / p.sum(axis=-1, keepdims=True)
-    return 1 / (p**2).sum(axis=-1)
+    return np.asarray(1 / (p**2).sum(axis=-1))

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from maa.figures import style
+from maa.figures.explorers import as_webp, data_url
 
-_MARKS = (
-    "M-6,5 L6,5 L0,-6 Z",
-    "M-4,0 a4,4 0 1,0 8,0 a4,4 0 1,0 -8,0",
-    "M-4,-4 H4 V4 H-4 Z",
-    "M-5,-5 L5,5 M-5,5 L5,-5",
-    "M-6,0 H6 M0,-6 V6",
-)
+# Outlines of the marks, around (0, 0): triangle, disc, square, saltire, cross.  The first is for MA.
+_SOLID = ("M-6,5 L6,5 L0,-6 Z", "M-4,0 a4,4 0 1,0 8,0 a4,4 0 1,0 -8,0")
+_MARKS = (*_SOLID, "M-4,-4 H4 V4 H-4 Z", "M-5,-5 L5,5 M-5,5 L5,-5", "M-6,0 H6 M0,-6 V6")
 _PATCH_MAP = """
 <div id="{id}" style="background:#fff;color:#222;padding:.6rem;border-radius:4px;display:flex;flex-wrap:wrap;gap:.8rem">
 <svg viewBox="0 0 640 480" role="img" aria-label="{alt}" style="flex:1 1 22rem;max-width:100%;height:auto;touch-action:manipulation">
@@ -68,24 +64,17 @@ class PatchMap:
     """A drawing of an embedding whose patches can be looked at; the last expression of a cell shows it.
 
     Explained in ch:embedding.
-
-    Attributes
-    ----------
-    html : str
-        The drawing, the patches and the script, whole: it needs no file, no network and no kernel.
-    alt : str
-        What the drawing shows, in words.
     """
 
-    html: str
-    alt: str
+    html: str  # the drawing, the patches and the script, whole: it needs no file, no network and no kernel
+    alt: str  # what the drawing shows, in words
 
     def _repr_html_(self) -> str:
         return self.html
 
 
 def patch_map(
-    points: np.ndarray, kinds: Sequence[str], thumbnails: np.ndarray, probability: np.ndarray, alt: str = "", quality: int = 75
+    points: np.ndarray, kinds: Sequence[str], thumbnails: np.ndarray, probability: ArrayLike, alt: str = ""
 ) -> PatchMap:
     """A map of an embedding, and beside it the patch that the pointer or a slider points to.  Explained in ch:embedding.
 
@@ -94,81 +83,45 @@ def patch_map(
 
     Parameters
     ----------
-    points : (N, 2) float
-        Coordinates.
+    points, probability : ndarray, shape (N, 2), float, and shape (N,), float in 0..1
+        Coordinates of the patches, and what the network says of them.
     kinds : sequence of N str
         What each patch is.  At most five kinds; the first to appear is drawn as MA, the others in the colour of healthy ground,
         told apart by their marks.
-    thumbnails : (N, S, S, 3) uint8
+    thumbnails : ndarray, shape (N, S, S, 3), uint8
         The patches.
-    probability : (N,) float in 0..1
-        What the network says of them.
     alt : str
         The picture in words; the kinds and their numbers are added.
-    quality : int in 1..100
-        Of the patches' WebP compression.
-
-    Returns
-    -------
-    PatchMap
-
-    Raises
-    ------
-    ValueError
-        When lengths differ or there are more than five kinds.
     """
     points, thumbnails = style.checked_points(points), style.checked_patches(thumbnails, "thumbnails")
-    kinds = style.checked_vector(list(kinds), "kinds", len(points))
+    sorts = style.checked_vector(list(kinds), "kinds", len(points))
     probability = style.checked_vector(probability, "probability", len(points)).astype(float)
     style.checked_vector(np.arange(len(thumbnails)), "thumbnails", len(points))
-    names = list(dict.fromkeys(kinds.tolist()))
-    if len(names) > len(_MARKS):
-        raise ValueError(f"kinds may name {len(_MARKS)} kinds at most, one mark each, but name {len(names)}.")
+    counts = {name: int((sorts == name).sum()) for name in dict.fromkeys(sorts.tolist())}
+    if len(counts) > len(_MARKS):
+        raise ValueError(f"kinds may name {len(_MARKS)} kinds at most, one mark each, but name {len(counts)}.")
     low, high = points.min(axis=0), points.max(axis=0)
-    place = (points - low) / np.maximum(high - low, 1e-9) * [600, -440] + [20, 460]  # up is up
-    place = np.round(place, 1)
-    words = [f"{kind}: the network gives {p:.2g}" for kind, p in zip(kinds, probability)]
-    counts = {name: int((kinds == name).sum()) for name in names}
-    alt = " ".join([alt, "Marks: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."]).strip()
-
-    def mark(name: str, where: str = "") -> str:
-        n = names.index(name)
-        colour = style.PALETTE["MA" if n == 0 else "healthy"]
-        ink = f'fill="none" stroke="{colour}" stroke-width="1.6"' if n > 1 else f'fill="{colour}"'
-        return f'<path d="{_MARKS[n]}" {ink} opacity=".8" {where}'
-
+    place = np.round((points - low) / np.maximum(high - low, 1e-9) * [600, -440] + [20, 460], 1)  # up is up
+    words = [f"{kind}: the network gives {p:.2g}" for kind, p in zip(sorts, probability)]
+    alt = f"{alt} Marks: {', '.join(f'{count} {name}' for name, count in counts.items())}.".strip()
+    marks: dict[str, str] = {}
+    for name, outline in zip(counts, _MARKS):
+        colour = style.PALETTE["healthy" if marks else "MA"]
+        ink = f'fill="{colour}"' if outline in _SOLID else f'fill="none" stroke="{colour}" stroke-width="1.6"'
+        marks[name] = f'<path d="{outline}" {ink} opacity=".8" '
     drawn = [
-        mark(kind, f'transform="translate({x},{y})">') + f"<title>{html.escape(text)}</title></path>"
-        for kind, (x, y), text in zip(kinds, place.tolist(), words)
+        f'{marks[kind]}transform="translate({x},{y})"><title>{html.escape(text)}</title></path>'
+        for kind, (x, y), text in zip(sorts, place.tolist(), words)
     ]
-    legend = "<br>".join(
-        f'<svg width="16" height="16" viewBox="-8 -8 16 16" aria-hidden="true">{mark(name)}/></svg> '
-        f"{html.escape(name)} ({count})"
-        for name, count in counts.items()
-    )
+    small = '<svg width="16" height="16" viewBox="-8 -8 16 16" aria-hidden="true">'
+    legend = "<br>".join(f"{small}{marks[name]}/></svg> {html.escape(name)} ({count})" for name, count in counts.items())
     columns, side = 20, thumbnails.shape[1]
     sheet = np.zeros((-(-len(points) // columns) * side, columns * side, 3), np.uint8)
     for n, patch in enumerate(thumbnails):
         sheet[n // columns * side :, n % columns * side :][:side, :side] = patch
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "webp", quality=quality, method=4)
-    data = json.dumps(
-        {
-            "points": place.tolist(),
-            "words": words,
-            "columns": columns,
-            "order": np.argsort(probability, kind="stable").tolist(),
-            "sheet": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
-        }
-    )
-    name = "patches-" + hashlib.sha256(data.encode()).hexdigest()[:8]
-    page = _PATCH_MAP.format(
-        id=name,
-        alt=html.escape(alt, quote=True),
-        points="\n".join(drawn),
-        legend=legend,
-        shown=144,
-        last=len(points) - 1,
-        data=data.replace("</", "<\\/"),
-    )
-    return PatchMap(page, alt)
+    order = np.argsort(probability, kind="stable").tolist()
+    content = {"points": place.tolist(), "words": words, "columns": columns, "order": order}
+    data = json.dumps(content | {"sheet": data_url(as_webp(Image.fromarray(sheet), 75))})
+    name, last = "patches-" + hashlib.sha256(data.encode()).hexdigest()[:8], len(points) - 1
+    texts = {"alt": html.escape(alt, quote=True), "data": data.replace("</", "<\\/"), "points": "\n".join(drawn)}
+    return PatchMap(_PATCH_MAP.format(id=name, legend=legend, shown=144, last=last, **texts), alt)

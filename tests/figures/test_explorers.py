@@ -41,9 +41,13 @@ def threshold(scene):
 def linked(explorer):
     """(source, its trait) of the stack, from the state that a page would carry."""
     state = widgets.Widget.get_manager_state()["state"]
-    stack, = (k for k, v in state.items() if v["model_name"] == "StackModel")
-    (source, trait), = (v["state"]["source"] for v in state.values() if v["model_name"] in ("DirectionalLinkModel", "LinkModel")
-                        and v["state"]["target"] == [f"IPY_MODEL_{stack}", "selected_index"])
+    (stack,) = (k for k, v in state.items() if v["model_name"] == "StackModel")
+    ((source, trait),) = (
+        v["state"]["source"]
+        for v in state.values()
+        if v["model_name"] in ("DirectionalLinkModel", "LinkModel")
+        and v["state"]["target"] == [f"IPY_MODEL_{stack}", "selected_index"]
+    )
     return state, state[stack]["state"], state[source.removeprefix("IPY_MODEL_")], trait
 
 
@@ -69,7 +73,7 @@ def test_frames_are_pictures_with_words(threshold):
         assert picture.format == "WEBP" and picture.width <= 800
         assert re.fullmatch(r'<img alt="[^"<>]{20,}" src="data:[^"]+" style="[^"]+">', frame.html)
     assert len({frame.webp for frame in threshold.frames}) == 3
-    assert threshold.size == sum(len(f.html) for f in (*threshold.frames, threshold.static)) < 300_000
+    assert sum(len(f.html) for f in (*threshold.frames, threshold.static)) < 300_000, "bytes that it adds to a page"
 
 
 def test_alternative_text_is_escaped():
@@ -91,9 +95,11 @@ def test_operating_points_equal_a_count_over_the_field_of_view(scene):
 
 
 def test_threshold_numbers_are_of_the_whole_photograph_and_spoken(scene, threshold):
-    image, probability, truth = scene
+    _image, probability, truth = scene
     found = probability >= 0.2
-    words = f"threshold 0.2: precision {(found & truth).sum() / found.sum():.2f}, recall {(found & truth).sum() / truth.sum():.2f}"
+    words = (
+        f"threshold 0.2: precision {(found & truth).sum() / found.sum():.2f}, recall {(found & truth).sum() / truth.sum():.2f}"
+    )
     assert words in threshold.frames[1].alt
 
 
@@ -102,7 +108,7 @@ def test_threshold_starts_at_the_best_f1(scene):
     assert 5 <= len(explorer.frames) <= 15
     thresholds = [float(f.label) for f in explorer.frames]
     precision, recall = curves.operating_points(scene[1], scene[2], thresholds)
-    state, stack, _, _ = linked(explorer)
+    _state, stack, _, _ = linked(explorer)
     assert stack["selected_index"] == np.argmax(2 * precision * recall / (precision + recall))
 
 
@@ -113,13 +119,16 @@ def test_no_threshold_calls_everything(scene):
     assert all(float(frame.label) > 0 for frame in explorer.frames)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (dict(probability=np.zeros((3, 3))), "probability must have"),
-    (dict(truth=np.zeros((120, 160), bool)), "no annotated pixel"),
-    (dict(thresholds=[0.2, 0.1]), "rise"),
-    (dict(thresholds=[]), "rise"),
-    (dict(window=(100, 0, 90)), "window is"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"probability": np.zeros((3, 3))}, "probability must have"),
+        ({"truth": np.zeros((120, 160), bool)}, "no annotated pixel"),
+        ({"thresholds": [0.2, 0.1]}, "rise"),
+        ({"thresholds": []}, "rise"),
+        ({"window": (100, 0, 90)}, "window is"),
+    ],
+)
 def test_threshold_explorer_refuses(scene, change, words):
     with pytest.raises(ValueError, match=words):
         explorers.threshold_explorer(**{**dict(zip(("image", "probability", "truth"), scene)), **change})
@@ -140,9 +149,10 @@ def test_scale_explorer_has_a_button_for_each_map(scene):
 def test_training_scrubber_scrubs():
     angle = np.linspace(0, 1, 3)[:, None] * np.arange(20)
     points = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    explorer = explorers.training_scrubber(points, np.arange(20) % 2, [0, 5, 10], ["active 1.0", "active 0.5", "active 0.1"],
-                                           circle=True)
-    state, stack, source, trait = linked(explorer)
+    explorer = explorers.training_scrubber(
+        points, np.arange(20) % 2, [0, 5, 10], ["active 1.0", "active 0.5", "active 0.1"], circle=True
+    )
+    state, _stack, source, trait = linked(explorer)
     assert list(source["state"]["_options_labels"]) == ["0", "5", "10"] and trait == "index"
     # The theme's icon script breaks the Play widget, and with it every link behind it.
     assert not any(v["model_name"] == "PlayModel" for v in state.values())
@@ -160,8 +170,8 @@ def test_an_old_ipywidgets_turns_tabs_instead(scene, monkeypatch):
     image, probability, truth = scene
     explorer = explorers.scale_explorer(image, {"1x": probability}, truth, (20, 40, 90))
     state = widgets.Widget.get_manager_state()["state"]
-    tab, = (k for k, v in state.items() if v["model_name"] == "TabModel")
-    link, = (v["state"] for v in state.values() if v["model_name"] == "DirectionalLinkModel")
+    (tab,) = (k for k, v in state.items() if v["model_name"] == "TabModel")
+    (link,) = (v["state"] for v in state.values() if v["model_name"] == "DirectionalLinkModel")
     assert link["target"] == [f"IPY_MODEL_{tab}", "selected_index"]
     assert state[tab]["state"]["titles"] == ("photograph", "1x") and len(state[tab]["state"]["children"]) == 2
     assert explorer.widget.children[1].selected_index == 0
@@ -175,12 +185,15 @@ def test_training_scrubber_keeps_its_axes_still(monkeypatch):
     assert len({limits for figure in seen for limits in figure}) == 1
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ((np.zeros((3, 5)), np.zeros(5)), r"\(T, N, 2\)"),
-    ((np.zeros((3, 5, 2)), np.zeros(4)), "labels must have 5"),
-    ((np.zeros((3, 5, 2)), np.zeros(5), [1]), "epochs must have 3"),
-    ((np.zeros((3, 5, 2)), np.zeros(5), None, ["a"]), "captions must have 3"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((np.zeros((3, 5)), np.zeros(5)), r"\(T, N, 2\)"),
+        ((np.zeros((3, 5, 2)), np.zeros(4)), "labels must have 5"),
+        ((np.zeros((3, 5, 2)), np.zeros(5), [1]), "epochs must have 3"),
+        ((np.zeros((3, 5, 2)), np.zeros(5), None, ["a"]), "captions must have 3"),
+    ],
+)
 def test_training_scrubber_refuses(arguments, words):
     with pytest.raises(ValueError, match=words):
         explorers.training_scrubber(*arguments)
@@ -207,7 +220,7 @@ def data_of(drawing):
 
 def test_a_patch_map_is_drawn_without_its_script(patches):
     drawing = patch_explorer.patch_map(*patches, alt="Three kinds.")
-    before, script = drawing.html.split("<script>")
+    before, _script = drawing.html.split("<script>")
     assert before.count("<title>") == 24 and "<title>vessel &amp; fork: the network gives" in before
     assert 'role="img" aria-label="Three kinds. Marks: 8 MA, 8 rim, 8 vessel &amp; fork."' in before
     assert 'type="range" min="0" max="23"' in before, "a slider reaches every patch from the keyboard"
@@ -228,12 +241,15 @@ def test_a_patch_map_shows_the_patch_it_points_to(patches):
     assert np.corrcoef(place[:, 0], points[:, 0])[0, 1] > 0.999 and np.corrcoef(place[:, 1], points[:, 1])[0, 1] < -0.999
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (dict(kinds=["MA"]), "kinds must have 24"),
-    (dict(kinds=list("abcdef") * 4), "5 kinds at most"),
-    (dict(thumbnails=np.zeros((3, 5, 5, 3), np.uint8)), "thumbnails must have 24"),
-    (dict(points=np.zeros((24, 3))), r"\(N, 2\)"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kinds": ["MA"]}, "kinds must have 24"),
+        ({"kinds": list("abcdef") * 4}, "5 kinds at most"),
+        ({"thumbnails": np.zeros((3, 5, 5, 3), np.uint8)}, "thumbnails must have 24"),
+        ({"points": np.zeros((24, 3))}, r"\(N, 2\)"),
+    ],
+)
 def test_patch_map_refuses(patches, change, words):
     with pytest.raises(ValueError, match=words):
         patch_explorer.patch_map(**{**dict(zip(("points", "kinds", "thumbnails", "probability"), patches)), **change})

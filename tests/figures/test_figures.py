@@ -103,8 +103,18 @@ def test_one_font_size_throughout():
     assert sizes == {10}
 
 
-@pytest.mark.parametrize(("name", "role"), [("HGN 1x", "1x"), ("HGN 0.5x", "0.5x"), ("HGN geometric", "fused"),
-                                            ("HGN + PRN", "refined"), ("U-Net", "paper"), ("0.5×", "0.5x"), ("1x", "1x")])
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("HGN 1x", "1x"),
+        ("HGN 0.5x", "0.5x"),
+        ("HGN geometric", "fused"),
+        ("HGN + PRN", "refined"),
+        ("U-Net", "paper"),
+        ("0.5×", "0.5x"),
+        ("1x", "1x"),
+    ],
+)
 def test_roles(name, role):
     assert figures.role_of(name) == role
 
@@ -134,14 +144,17 @@ def test_a_large_photograph_is_shrunk_and_small_lesions_survive():
     assert any(len(path.vertices) for c in shown.collections for path in c.get_paths())
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (dict(image=np.zeros((4, 4), np.uint8)), "uint8 RGB"),
-    (dict(image=np.zeros((4, 4, 3))), "uint8 RGB"),
-    (dict(lesions={"MA": np.zeros((3, 4), bool)}), "mask of MA must have the image's height"),
-    (dict(lesions={"XX": np.zeros((90, 120), bool)}), "'XX'"),
-    (dict(fov=np.zeros((3, 4), bool)), "fov"),
-    (dict(zooms=[(80, 0, 40)]), "within the image of 90 x 120"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image": np.zeros((4, 4), np.uint8)}, "uint8 RGB"),
+        ({"image": np.zeros((4, 4, 3))}, "uint8 RGB"),
+        ({"lesions": {"MA": np.zeros((3, 4), bool)}}, "mask of MA must have the image's height"),
+        ({"lesions": {"XX": np.zeros((90, 120), bool)}}, "'XX'"),
+        ({"fov": np.zeros((3, 4), bool)}, "fov"),
+        ({"zooms": [(80, 0, 40)]}, "within the image of 90 x 120"),
+    ],
+)
 def test_photograph_refuses(scene, change, words):
     with pytest.raises(ValueError, match=words):
         figures.photograph(**{"image": scene[0], **change})
@@ -175,7 +188,10 @@ def test_error_colours_and_counts(scene):
         assert np.allclose(colours[row, column], np.array(to_rgb(figures.ERROR_INK[name])) * 255, atol=1)
     assert len(set(colours[89, 119])) == 1  # elsewhere grey
     assert legend(figures.error_map(image, predicted, truth)) == [
-        "true positive (36 px)", "false positive (7 px)", "false negative (24 px)"]
+        "true positive (36 px)",
+        "false positive (7 px)",
+        "false negative (24 px)",
+    ]
 
 
 # -- patches ---------------------------------------------------------------------------------------------------
@@ -196,22 +212,25 @@ def test_patch_grid_frames_and_titles(rng):
 
 def test_patch_at_both_scales_shows_the_two_fields_of_one_pixel(scene):
     image, truth, _ = scene
-    figure = figures.patch_at_both_scales(image, truth, image[::2, ::2], truth[::2, ::2], (42, 50), 16, 9)
+    figure = figures.patch_at_both_scales(image, truth, image[::2, ::2], truth[::2, ::2], (42, 50), 16)
     surroundings, native, half = figure.axes
     assert [p.get_width() for p in surroundings.patches] == [16, 32]
     assert np.array_equal(native.images[0].get_array(), image[34:50, 42:58])
     assert np.array_equal(half.images[0].get_array(), image[::2, ::2][13:29, 17:33])
-    assert "receptive field (9 px)" in legend(figure)
+    assert legend(figure) == ["annotated MA"]
     with pytest.raises(ValueError, match="centre must lie 24 pixels"):
         figures.patch_at_both_scales(image, truth, image[::2, ::2], truth[::2, ::2], (2, 50), 16)
 
 
 def test_lesion_sizes_prints_medians_and_fields(rng):
     areas = np.pi * np.array([4.0, 5.0, 6.0]) ** 2
-    figure = figures.lesion_sizes(areas, areas * 4, {"1x": 33, "0.5x": 66}, microns_per_pixel=4)
-    assert legend(figure) == ["real: 3 lesions, median 10.0 px", "phantom: 3 lesions, median 20.0 px",
-                              "receptive field 1x: 33 px", "receptive field 0.5x: 66 px"]
-    assert "on the retina (µm)" in texts(figure)
+    figure = figures.lesion_sizes(areas, areas * 4, {"1x": 33, "0.5x": 66})
+    assert legend(figure) == [
+        "real: 3 lesions, median 10.0 px",
+        "phantom: 3 lesions, median 20.0 px",
+        "receptive field 1x: 33 px",
+        "receptive field 0.5x: 66 px",
+    ]
     for bad in ({}, {"real_areas": []}, {"real_areas": [0.0]}):
         with pytest.raises(ValueError, match="above zero"):
             figures.lesion_sizes(**bad)
@@ -222,8 +241,11 @@ def test_lesion_sizes_prints_medians_and_fields(rng):
 
 def test_precision_recall_prints_the_average_precision_given():
     recall, precision = np.array([0, 0.5, 1]), np.array([1, 0.8, 0.1])
-    figure = figures.precision_recall({"HGN 1x": (recall, precision, 0.4321), "HGN 0.5x": (recall[::-1], precision[::-1], 0.5)},
-                                      {"HGN 1x": (0.5, 0.8), "paper, HGN 1x": (0.4626, 0.2970)}, prevalence=0.001)
+    figure = figures.precision_recall(
+        {"HGN 1x": (recall, precision, 0.4321), "HGN 0.5x": (recall[::-1], precision[::-1], 0.5)},
+        {"HGN 1x": (0.5, 0.8), "paper, HGN 1x": (0.4626, 0.2970)},
+        prevalence=0.001,
+    )
     assert legend(figure) == ["HGN 1x: AP 0.432", "HGN 0.5x: AP 0.500", "paper, HGN 1x", "chance: AP 0.0010"]
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert np.array_equal(lines["HGN 0.5x: AP 0.500"].get_xdata(), recall)
@@ -299,8 +321,10 @@ def circle(degrees):
 def test_triplet_geometry_prints_distances_and_loss():
     before, after = circle([0, 180, 60]), circle([0, 60, 180])
     figure = figures.triplet_geometry(before, after, [1, 1, 0], (0, 1, 2), 0.5)
-    assert [ax.get_xlabel() for ax in figure.axes] == ["to positive 2.00, to negative 1.00\nloss 1.50",
-                                                       "to positive 1.00, to negative 2.00\nloss 0.00"]
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        "to positive 2.00, to negative 1.00\nloss 1.50",
+        "to positive 1.00, to negative 2.00\nloss 0.00",
+    ]
     assert {"anchor", "positive", "negative"} <= set(texts(figure).split("\n"))
     assert legend(figure) == ["healthy (1)", "MA (2)", "margin 0.5"]
     with pytest.raises(ValueError, match="anchor, positive, negative"):
@@ -314,14 +338,18 @@ def test_effective_sample_size_of_uniform_and_of_one():
 
 
 def test_sampler_concentration_draws_the_diagonal_for_uniform_sampling():
-    figure = figures.sampler_concentration(np.array([np.ones(100), np.r_[np.ones(10), np.zeros(90)]]), [0, 5])
+    figure = figures.sampler_concentration(np.array([np.ones(100), np.r_[np.ones(10), np.zeros(90)]]))
     uniform, concentrated = figure.axes[1].lines
     assert np.allclose(uniform.get_xdata(), uniform.get_ydata())
     assert np.interp(10, *concentrated.get_data()) == pytest.approx(100)
     assert np.allclose(figure.axes[2].lines[0].get_ydata(), [100, 10])
-    assert legend(figure) == ["epoch 0", "epoch 5"]
-    for bad, words in ((np.ones(3), r"\(E, N\)"), (-np.ones((2, 3)), "not negative"), (np.zeros((1, 3)), "positive sum"),
-                       (np.full((1, 3), np.nan), "finite")):
+    assert legend(figure) == ["epoch 0", "epoch 1"]
+    for bad, words in (
+        (np.ones(3), r"\(E, N\)"),
+        (-np.ones((2, 3)), "not negative"),
+        (np.zeros((1, 3)), "positive sum"),
+        (np.full((1, 3), np.nan), "finite"),
+    ):
         with pytest.raises(ValueError, match=words):
             figures.sampler_concentration(bad)
 
@@ -362,8 +390,10 @@ def test_neighbours_are_framed_by_their_class(rng):
 
 
 def test_table_intervals_prints_both_numbers_and_what_is_missing():
-    figure = figures.table_intervals([("HGN 1x", 0.3374, 0.3512, (0.28, 0.42)), ("HGN + PRN", None, 0.47, None),
-                                      ("U-Net", None, None, None)], "AUC PR, validation")
+    figure = figures.table_intervals(
+        [("HGN 1x", 0.3374, 0.3512, (0.28, 0.42)), ("HGN + PRN", None, 0.47, None), ("U-Net", None, None, None)],
+        "AUC PR, validation",
+    )
     words = texts(figure)
     for line in ("0.351  (paper 0.337)", "0.470  (paper not read)", "not run  (paper not read)", "AUC PR, validation"):
         assert line in words
@@ -391,8 +421,17 @@ def test_pipeline_diagram_has_a_title_a_description_its_own_ground_and_every_sta
     space = "{http://www.w3.org/2000/svg}"
     assert root.find(f"{space}title").text and len(root.find(f"{space}desc").text) > 100
     words = {t.text for t in root.iter(f"{space}text")}
-    assert {"photograph", "HGN 1x", "HGN 0.5x", "fused map", "hypotheses", "PRN", "triplet loss", "selective sampling",
-            "refined map"} <= words
+    assert {
+        "photograph",
+        "HGN 1x",
+        "HGN 0.5x",
+        "fused map",
+        "hypotheses",
+        "PRN",
+        "triplet loss",
+        "selective sampling",
+        "refined map",
+    } <= words
     ground = root.find(f"{space}rect")
     width, height = map(float, root.get("viewBox").split()[2:])
     assert float(ground.get("width")) >= width - 2 and float(ground.get("height")) >= height - 2
