@@ -58,7 +58,7 @@ imports: setup  ## Which room of maa may import which
 	@found=$$($(BIN)/lint-imports --no-logo) || { echo "$$found"; exit 1; }
 
 .PHONY: quick
-quick: setup  ## The tests that train nothing and need no pages
+quick: setup  ## The tests that are over soon: no training but of toys, no pages
 	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book)' tests
 
 .PHONY: format
