@@ -32,13 +32,42 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once, a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check -qq \
-	  --editable '.[book,test]'
+	  --editable '.[book,dev,test]'
 	@mkdir -p $(VENV)/etc/ipython  # else every kernel warns that it talks to its page without encryption
 	@echo 'c.IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/.stamp  ## Set up the environment in .venv
+
+# What was changed, checked in a minute: no training, no browser, no pages.  The four run two at a time, and all of them in any case.
+.PHONY: check
+check: setup  ## Lint, types, imports and the quick tests, within 90 seconds
+	@$(MAKE) --no-print-directory -j2 -k quick types lint imports
+
+.PHONY: lint
+lint: setup  ## Lint, formatting (of notebooks too) and spelling
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/codespell
+
+.PHONY: types
+types: setup  ## mypy, strictly
+	@$(BIN)/mypy --no-error-summary
+
+.PHONY: imports
+imports: setup  ## Which room of maa may import which
+	@found=$$($(BIN)/lint-imports --no-logo) || { echo "$$found"; exit 1; }
+
+.PHONY: quick
+quick: setup  ## The tests that are over soon: no training but of toys, no pages
+	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book)' tests
+
+.PHONY: format
+format: setup  ## Put right what ruff can put right by itself
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+.PHONY: hooks
+hooks: setup  ## Have git run the checks of .pre-commit-config.yaml before each commit
+	@$(BIN)/pre-commit install
 
 # A warning is an error.  Only pages whose inputs changed run again: book/_ext/stale_pages.py says which those are.
 BUILD := $(BIN)/jupyter-book build -W -n --keep-going .
@@ -66,9 +95,9 @@ book: setup  ## Run every chapter and build the book
 
 # The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
 .PHONY: test
-test: setup browser  ## Test the package, the notebooks and the built book
+test: setup browser  ## Test the package, the notebooks and the built book, and how much of maa the tests run
 	@unset MAA_IDRID; $(BUILD); \
-	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 tests notebooks
+	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 --cov --cov-report=term tests notebooks
 
 .PHONY: serve
 serve: setup  ## Show the book at localhost:8000, and rebuild it when a file changes
@@ -87,4 +116,4 @@ constraints: setup  ## Write constraints.txt anew from what .venv holds
 
 .PHONY: clean
 clean:  ## Remove what was built and trained; the environment stays
-	rm -rf _build .cache .pytest_cache .hypothesis
+	rm -rf _build build .cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage

@@ -97,7 +97,7 @@ def test_one_address_of_the_repository():
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     address = config["sphinx"]["config"]["html_theme_options"]["repository_url"]
     owner_and_name = address.removeprefix("https://github.com/")
-    places = ["README.md", "CITATION.cff", "book/how_to_read.md", "pyproject.toml"]
+    places = ["README.md", "CONTRIBUTING.md", "CITATION.cff", "book/how_to_read.md", "pyproject.toml"]
     places += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     for place in places:
         found = set(re.findall(r"(?:github(?:\.com)?|/gh)/([\w-]+/maa)\b", (ROOT / place).read_text()))
