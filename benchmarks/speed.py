@@ -94,7 +94,14 @@ def main() -> None:
 
     with torch.inference_mode():
         assert torch.allclose(dense(), by_patch(), atol=1e-3), "the two ways must give the same map"
-        compare("Map of 24 x 24 pixels", "dilated, at once", "patch by patch", fastest(dense, by_patch), 576 / 1e3, "per 1000 pixels")
+        compare(
+            "Map of 24 x 24 pixels",
+            "dilated, at once",
+            "patch by patch",
+            fastest(dense, by_patch),
+            576 / 1e3,
+            "per 1000 pixels",
+        )
 
     photograph = rng.integers(0, 256, (2848, 4288, 3), np.uint8)
     stacks = stack_photograph(photograph, np.ones(photograph.shape[:2], bool))

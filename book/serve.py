@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -65,10 +66,8 @@ def state() -> dict[Path, float]:
     for source in (ROOT / name for name in SOURCES):
         for path in [source] if source.is_file() else source.rglob("*"):
             if path.suffix in SUFFIXES and not any(part in (".ipynb_checkpoints", "runs") for part in path.parts):
-                try:
+                with suppress(FileNotFoundError):  # an editor's temporary file
                     found[path] = path.stat().st_mtime
-                except FileNotFoundError:  # an editor's temporary file
-                    pass
     return found
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +66,7 @@ def environment() -> dict[str, object]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "gpu": gpu,
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -19,11 +19,7 @@ def test_the_device_is_one_that_can_compute():
 
 def test_bfloat16_is_used_only_where_it_pays(monkeypatch):
     a = torch.eye(4)
-    for tiles, vectors, dtype in (
-        (False, False, torch.float32),
-        (True, False, torch.bfloat16),
-        (False, True, torch.bfloat16),
-    ):
+    for tiles, vectors, dtype in ((False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
         with mixed_precision(torch.device("cpu")):

@@ -9,9 +9,10 @@ import pytest
 from maa.progress import bar, duration, in_threads, track, wanted
 
 
-@pytest.mark.parametrize("setting, terminal, seen", [
-    (None, True, "bar"), (None, False, "0"), ("0", True, "0"), ("1", False, "bar"), ("lines", True, "lines"),
-])
+@pytest.mark.parametrize(
+    "setting, terminal, seen",
+    [(None, True, "bar"), (None, False, "0"), ("0", True, "0"), ("1", False, "bar"), ("lines", True, "lines")],
+)
 def test_wanted(monkeypatch, setting, terminal, seen):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     monkeypatch.delenv("MAA_PROGRESS", raising=False)

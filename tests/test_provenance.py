@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 
 from maa import provenance
-from maa.provenance import (
-    cache_folder,
-    code_fingerprint,
-    environment,
-    fingerprint,
-    write_json,
-)
+from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, write_json
 from maa.training import PRNConfig, Schedule
 
 SOURCE = '''"""Module."""
@@ -71,8 +65,18 @@ def test_every_field_of_a_config_counts(field):
 
 def test_write_json_holds_what_results_are_made_of(tmp_path):
     path = tmp_path / "deep" / "a.json"
-    write_json(path, {"s": Schedule(steps=2), "a": np.arange(3), "f": np.float32(0.5), "i": np.int64(4),
-                      "b": np.bool_(True), "n": None, "p": Path("/somewhere/secret/weights.bin")})
+    write_json(
+        path,
+        {
+            "s": Schedule(steps=2),
+            "a": np.arange(3),
+            "f": np.float32(0.5),
+            "i": np.int64(4),
+            "b": np.bool_(True),
+            "n": None,
+            "p": Path("/somewhere/secret/weights.bin"),
+        },
+    )
     content = json.loads(path.read_text())
     assert content["s"]["steps"] == 2 and content["a"] == [0, 1, 2] and content["f"] == 0.5
     assert content["i"] == 4 and content["b"] is True and content["n"] is None

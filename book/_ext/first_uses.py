@@ -26,7 +26,10 @@ def terms_of(glossary: str) -> list[str]:
 
 def pattern_of(term: str) -> re.Pattern:
     """What a use of a term looks like, in singular and plural."""
-    stem, end = next(((term[: -len(old)], new) for old, new in (("sis", "s[ie]s"), ("y", "(?:y|ies)")) if term.endswith(old)), (term, "(?:s|es)?"))
+    stem, end = next(
+        ((term[: -len(old)], new) for old, new in (("sis", "s[ie]s"), ("y", "(?:y|ies)")) if term.endswith(old)),
+        (term, "(?:s|es)?"),
+    )
     words = r"\s+".join(re.escape(word) for word in stem.split())
     if not any(c.isupper() or c.isdigit() for c in term):
         words = f"[{term[0]}{term[0].upper()}]{words[1:]}"
@@ -71,7 +74,9 @@ def pieces(text: str, uses: list, docname: str):
         if text[last:start]:
             yield nodes.Text(text[last:start])
         shown = nodes.inline(text[start:end], text[start:end], classes=["xref", "std", "std-term"])
-        yield addnodes.pending_xref("", shown, refdomain="std", reftype="term", reftarget=term, refexplicit=True, refdoc=docname, refwarn=True)
+        yield addnodes.pending_xref(
+            "", shown, refdomain="std", reftype="term", reftarget=term, refexplicit=True, refdoc=docname, refwarn=True
+        )
         last = end
     if text[last:]:
         yield nodes.Text(text[last:])

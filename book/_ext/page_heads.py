@@ -55,7 +55,9 @@ def find_revision(app):
 
     def git(*arguments):
         try:
-            return subprocess.run(["git", *arguments], cwd=app.srcdir, capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                ["git", *arguments], cwd=app.srcdir, capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return ""
 

@@ -36,7 +36,9 @@ def card() -> Figure:
     whole.add_patch(Circle((column, row), side, fill=False, ec=RING, lw=3))
     lens = figure.add_axes((0.06, 0.6, 0.147, 0.28))
     top, left, half = int(row), int(column), 28
-    close = np.pad(fundus.image, ((half, half), (half, half), (0, 0)), mode="edge")[top : top + 2 * half, left : left + 2 * half]
+    close = np.pad(fundus.image, ((half, half), (half, half), (0, 0)), mode="edge")[
+        top : top + 2 * half, left : left + 2 * half
+    ]
     disc = lens.imshow(close, interpolation="lanczos", extent=(-1, 1, 1, -1))
     disc.set_clip_path(Circle((0, 0), 0.97, transform=lens.transData))
     lens.add_patch(Circle((0, 0), 0.93, fill=False, ec=RING, lw=6))
@@ -44,7 +46,9 @@ def card() -> Figure:
     for ax in (whole, lens):
         ax.set_axis_off()
     figure.text(0.06, 0.33, "Seeing the\nsmallest lesion", color=INK, size=40, weight="bold", linespacing=1.15)
-    figure.text(0.06, 0.15, "An executable replication of\nmicroaneurysm segmentation", color="#d8d0c2", size=19, linespacing=1.35)
+    figure.text(
+        0.06, 0.15, "An executable replication of\nmicroaneurysm segmentation", color="#d8d0c2", size=19, linespacing=1.35
+    )
     return figure
 
 

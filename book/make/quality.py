@@ -78,13 +78,26 @@ def spread(measured: list[quality.Quality]) -> dict:
 def described(measured: list[quality.Quality], factor: float = 1.0) -> dict:
     """The spread of each measure, and how many photographs got each warning (by its first words)."""
     said = [sentence.split(":")[0] for one in measured for sentence in quality.warnings(one, factor)]
-    return {"photographs": len(measured), "measures": spread(measured), "warned": {one: said.count(one) for one in sorted(set(said))}}
+    return {
+        "photographs": len(measured),
+        "measures": spread(measured),
+        "warned": {one: said.count(one) for one in sorted(set(said))},
+    }
 
 
 def no_retina() -> dict:
     """The measures of photographs of other things, which some libraries bring, whole and cut to a disc."""
     folders = [Path(skimage.__file__).parent / "data", Path(sklearn.__file__).parent / "datasets/images"]
-    names = "coffee.png astronaut.png chelsea.png rocket.jpg ihc.png motorcycle_left.png flower.jpg china.jpg".split()
+    names = [
+        "coffee.png",
+        "astronaut.png",
+        "chelsea.png",
+        "rocket.jpg",
+        "ihc.png",
+        "motorcycle_left.png",
+        "flower.jpg",
+        "china.jpg",
+    ]
     files = [file for folder in folders for name in names if (file := folder / name).exists()]
     files.append(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg")
     found = {}
@@ -164,7 +177,11 @@ def main(root: Path) -> None:
         "phantoms": phantoms,
         "as they are": lambda: as_they_are(records),
         "spoiled": lambda: spoiled(records),
-        "loss": lambda: {"photographs": [record.name for record in diseased], "window": SIDE, "cases": loss(diseased, load_system())},
+        "loss": lambda: {
+            "photographs": [record.name for record in diseased],
+            "window": SIDE,
+            "cases": loss(diseased, load_system()),
+        },
     }
     results = {"limits": {name: getattr(quality, name) for name in LIMITS}, "environment": environment()}
     for name, part in parts.items():

@@ -45,7 +45,11 @@ def gains(results: dict) -> str:
     for row, values in rows.items():
         if row != "hgn_1x":
             shown = order_known(rows, row, others)
-            lines.append(f"| {values['name']} | " + " | ".join(verdict.in_words(verdict.gain(results, row, o)) if o in shown else "" for o in others) + " |")
+            lines.append(
+                f"| {values['name']} | "
+                + " | ".join(verdict.in_words(verdict.gain(results, row, o)) if o in shown else "" for o in others)
+                + " |"
+            )
     return "\n".join(lines)
 
 
@@ -62,7 +66,9 @@ def test_table(results: dict) -> str:
     for row in verdict.beside_the_paper(results):
         interval = f"{row['AUC PR']:.4f} ({row['low']:.3f} to {row['high']:.3f})"
         inferred = " (inferred)" if row["name"] == ROWS[FULL_SYSTEM] else ""
-        lines.append(f"| {row['name']} | {interval} | {show(row[PAPERS]) + inferred} | {row['F1']:.4f} | {show(row[PAPERS_F1])} | {row['gain']} |")
+        lines.append(
+            f"| {row['name']} | {interval} | {show(row[PAPERS]) + inferred} | {row['F1']:.4f} | {show(row[PAPERS_F1])} | {row['gain']} |"
+        )
     return "\n".join(lines)
 
 
@@ -107,7 +113,11 @@ def ground(file: Path = SOURCE.with_name("decisive.json")) -> str:
 def section(evidence: verdict.Evidence) -> str:
     """What stands between the marks of the README."""
     results, test = evidence.validation, evidence.test
-    opened = ["On the test half, opened once for each frozen version (`results/test/`):", "", test_table(test)] if test else ["The test half was not opened."]
+    opened = (
+        ["On the test half, opened once for each frozen version (`results/test/`):", "", test_table(test)]
+        if test
+        else ["The test half was not opened."]
+    )
     images, seeds = len(results["photographs"]), results["rows"]["fused"]["seeds"]
     return "\n".join(
         [

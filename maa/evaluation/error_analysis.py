@@ -101,12 +101,12 @@ def lesion_table(
     -----
     `pandas.concat` joins the tables of several photographs.  Explained in ch:gain.
     """
-    levels, truth, fov = checked_maps("the photograph", scores, truth, fov)
+    levels, truth, inside = checked_maps("the photograph", scores, truth, fov)
     green = green_channel(image, levels.shape)
-    ground = ~truth if fov is None else fov & ~truth
+    ground = ~truth if inside is None else inside & ~truth
     if others is not None:
         ground &= ~checked_maps("the photograph", levels, others)[1]
-    truth = truth if fov is None else truth & fov
+    truth = truth if inside is None else truth & inside
     pixels, lesion = components(truth)
     rows, columns = np.divmod(pixels, truth.shape[1])
     area = np.bincount(lesion)
@@ -163,15 +163,15 @@ def by_group(table: pd.DataFrame, column: str, edges: Sequence[float], confidenc
     """
     if column not in table:
         raise MaaError(f"The table of lesions has no column {column!r}; choose one of {', '.join(table.columns)}.")
-    edges = np.asarray(edges, float)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+    borders = np.asarray(edges, float)
+    if borders.ndim != 1 or len(borders) < 2 or not (np.diff(borders) > 0).all():
         raise MaaError("The borders of the groups must increase, and there must be two of them at least.")
     values = table[column].to_numpy(float)
-    inside = (values >= edges[0]) & (values <= edges[-1])
-    group = np.searchsorted(edges[1:-1], values[inside], side="right")
+    inside = (values >= borders[0]) & (values <= borders[-1])
+    group = np.searchsorted(borders[1:-1], values[inside], side="right")
     area, found = (table[name].to_numpy(float)[inside] for name in ("area", "found"))
     found_pixels = np.rint(table["found_share"].to_numpy(float)[inside] * area)
-    sums = [np.bincount(group, weights, len(edges) - 1) for weights in (None, found, area, area**2, found_pixels)]
+    sums = [np.bincount(group, weights, len(borders) - 1) for weights in (None, found, area, area**2, found_pixels)]
     return [
         {
             "low": float(low) if np.isfinite(low) else None,
@@ -183,7 +183,7 @@ def by_group(table: pd.DataFrame, column: str, edges: Sequence[float], confidenc
             "found_pixels": int(hit_pixels),
             "recall": asdict(wilson(hit_pixels / pixels, pixels**2 / squares, confidence)),
         }
-        for low, high, lesions, hits, pixels, squares, hit_pixels in zip(edges[:-1], edges[1:], *sums)
+        for low, high, lesions, hits, pixels, squares, hit_pixels in zip(borders[:-1], borders[1:], *sums)
         if lesions
     ]
 
@@ -275,7 +275,8 @@ def false_positive_breakdown(scores: np.ndarray, threshold: float, label: np.nda
     if label.dtype != np.uint8:
         raise MaaError(f"The label of the photograph is {label.dtype}; give the uint8 bits of maa.data.stacks.")
     annotated = (label & MA) > 0
-    levels, annotated, fov = checked_maps("the photograph", scores, annotated, (label & FOV) > 0)
+    fov = (label & FOV) > 0
+    levels, annotated, _ = checked_maps("the photograph", scores, annotated, fov)
     green = green_channel(image, levels.shape)
     pixels, component = components((levels >= first_level(threshold)) & fov)
     count = int(component.max(initial=-1)) + 1
@@ -332,7 +333,7 @@ def pooled_breakdown(breakdowns: Mapping[str, Json]) -> Json:
     if len(thresholds) != 1:
         raise MaaError(f"Breakdowns at {len(thresholds)} thresholds cannot be pooled: give one or more, at one threshold.")
     sums = [
-        sum(np.array([part["categories"][name][what] for name in CATEGORIES]) for part in breakdowns.values())
+        np.sum([[part["categories"][name][what] for name in CATEGORIES] for part in breakdowns.values()], axis=0)
         for what in ("pixels", "components")
     ]
     dots = [{"image": name} | dot for name, part in breakdowns.items() for dot in part["dark_dots"]]

@@ -40,12 +40,13 @@ from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import cycler, patheffects
+from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.rcsetup import cycler
 from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike
 

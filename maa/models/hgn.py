@@ -9,6 +9,7 @@ gives at every pixel what the patch around that pixel would give.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import cast
 
@@ -60,7 +61,7 @@ class Trunk(nn.Module):
         channels = [3] + [width * multiple for multiple, _ in layers]
         self.strides = [stride for _, stride in layers]
         self.features = channels[-1]
-        convolutions = [nn.Conv2d(before, after, kernel_size=3) for before, after in zip(channels, channels[1:])]
+        convolutions = [nn.Conv2d(before, after, kernel_size=3) for before, after in itertools.pairwise(channels)]
         self.convolutions = nn.ModuleList(convolutions)
         # Batch norm on the large maps before the last stride would take a third of a training step on a
         # CPU; there a careful start serves as well, since the input is normalised already.

@@ -66,7 +66,9 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
         networks = {row: run.model for row, run in prns.items()}
         runs: dict[str, Trained[Any]] = {**validation.first_stage, **prns}
 
-        def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
+        def every_map(
+            index: int, validation: Validation = validation, networks: dict[str, Any] = networks
+        ) -> Iterator[tuple[Any, np.ndarray]]:
             maps = validation.maps(index)
             yield from maps.items()
             yield from validation.second_stage(index, maps["fused"], networks, settings.hypothesis)
@@ -91,7 +93,7 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     # Lesions are looked for in the maps of the best seed only.
     validation = Validation(study, profile.seeds[best])
     measured = Scores()
-    measured.pixels = {row: scores for row, scores in by_seed[best].items()}
+    measured.pixels = dict(by_seed[best].items())
     networks = {row: trained[best][row].model for row in REFINEMENTS}
     findings: dict[str, tuple[list[pd.DataFrame], Json]] = {}
     for index in track(validation.photographs, "Counting lesions"):

@@ -21,6 +21,8 @@ import pytest
 import yaml
 from test_book import PAGES, html  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.browser
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "tests" / "browser" / "node_modules"
 CDN = "https://cdn.jsdelivr.net/npm/"
@@ -79,8 +81,14 @@ def browser(html):  # noqa: F811
         pytest.skip("the pinned npm packages are not installed; `make browser` installs them where npm is")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make setup` installs it")
     with playwright.sync_playwright() as driver:
-        quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync"]
+        quiet = [
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ]
         browser = driver.chromium.launch(executable_path=program, args=quiet)
         yield browser
         browser.close()
@@ -121,7 +129,9 @@ class Visit:
         self.page.on("console", lambda m: m.type == "error" and self.trouble.append(f"console: {m.text}"))
         self.page.on("pageerror", lambda e: self.trouble.append(f"script: {e}"))
         # What was under way when a test left the page is given up by the browser, and no fault of the page.
-        self.page.on("requestfailed", lambda r: r.failure != "net::ERR_ABORTED" and self.trouble.append(f"failed: {r.url} ({r.failure})"))
+        self.page.on(
+            "requestfailed", lambda r: r.failure != "net::ERR_ABORTED" and self.trouble.append(f"failed: {r.url} ({r.failure})")
+        )
         self.page.on("response", lambda r: r.status >= 400 and self.trouble.append(f"{r.status}: {r.url}"))
 
     def wear(self, theme: str, width: int = 1280):
@@ -141,7 +151,8 @@ def visit(context, site, name) -> Visit:
     visit.page.evaluate("window.MathJax?.startup?.promise")
     visit.page.wait_for_function(
         "document.querySelectorAll('script[type=\"application/vnd.jupyter.widget-view+json\"]').length === "
-        "document.querySelectorAll('.bd-article .widget-subarea > .jupyter-widgets').length")
+        "document.querySelectorAll('.bd-article .widget-subarea > .jupyter-widgets').length"
+    )
     return visit
 
 
@@ -232,9 +243,14 @@ def test_axe_finds_no_serious_violation(opened, width, theme):
         opened.page.evaluate("window.define && (define.amd = undefined)")
         opened.page.evaluate((PACKAGES / "axe-core" / "axe.min.js").read_text() + "; undefined")
     found = opened.page.evaluate("axe.run({resultTypes: ['violations']}).then(r => r.violations)")
-    serious = [f"{v['id']} ({v['impact']}): {v['help']}\n    " + "\n    ".join(
-        f"{n['target'][-1]} {n['html'][:160]} {n['failureSummary'].splitlines()[-1].strip()[:160]}" for n in v["nodes"][:6])
-        for v in found if v["impact"] in ("serious", "critical")]
+    serious = [
+        f"{v['id']} ({v['impact']}): {v['help']}\n    "
+        + "\n    ".join(
+            f"{n['target'][-1]} {n['html'][:160]} {n['failureSummary'].splitlines()[-1].strip()[:160]}" for n in v["nodes"][:6]
+        )
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
     assert not serious, "\n".join(serious)
 
 
@@ -334,8 +350,10 @@ def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(open_page):
     assert phone.evaluate("document.activeElement.matches('.primary-toggle')"), "tab does not reach the menu's button"
     assert phone.evaluate("document.activeElement.getAttribute('aria-label')")
     phone.keyboard.press("Enter")
-    phone.wait_for_function("[...document.querySelectorAll('nav a')].some(a => /Glossary/.test(a.textContent) && "
-                            "a.checkVisibility() && a.getBoundingClientRect().left >= 0)")
+    phone.wait_for_function(
+        "[...document.querySelectorAll('nav a')].some(a => /Glossary/.test(a.textContent) && "
+        "a.checkVisibility() && a.getBoundingClientRect().left >= 0)"
+    )
     phone.keyboard.press("Escape")
     phone.wait_for_function("!document.querySelector('dialog[open]')")
 
@@ -353,7 +371,9 @@ def test_the_launch_menu_opens_this_very_file(open_page, page):
     chapter.locator(".dropdown-launch-buttons > button").click()
     colab = chapter.locator(".dropdown-launch-buttons a", has_text="Colab")
     assert colab.is_visible()
-    path = re.fullmatch(r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/(.+)", colab.get_attribute("href"))
+    path = re.fullmatch(
+        r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/(.+)", colab.get_attribute("href")
+    )
     assert path and path[1] == f"{page}.ipynb" and (ROOT / path[1]).is_file()
 
 

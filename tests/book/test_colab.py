@@ -23,6 +23,8 @@ from nbclient import NotebookClient
 
 from maa.provenance import cache_folder
 
+pytestmark = pytest.mark.colab
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TORCH = "2.1.0+colab"
@@ -51,15 +53,22 @@ class Machine:
         return {path.name for path in self.site_packages.iterdir()} - {"libraries.pth"}
 
     def run(self, *command, check=True, **variables) -> subprocess.CompletedProcess:
-        return subprocess.run([str(self.python), *command], cwd=self.folder, env=self.environment | variables,
-                              check=check, capture_output=True, text=True)
+        return subprocess.run(
+            [str(self.python), *command],
+            cwd=self.folder,
+            env=self.environment | variables,
+            check=check,
+            capture_output=True,
+            text=True,
+        )
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """What a clone of the repository would hold: git's files, and none that it ignores."""
-    listing = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                             capture_output=True, text=True)
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     if listing.returncode:
         pytest.skip("not a git checkout")
     folder = tmp_path_factory.mktemp("checkout")
@@ -79,26 +88,32 @@ def make_machine(folder: Path, checkout: Path, without: tuple[str, ...] = ()) ->
         for entry in Path(place).iterdir():
             if entry.suffix != ".pth" and not entry.name.startswith(absent) and not (libraries / entry.name).exists():
                 (libraries / entry.name).symlink_to(entry)
-    metadata, = libraries.glob("torch-*.dist-info")
+    (metadata,) = libraries.glob("torch-*.dist-info")
     words = (metadata / "METADATA").read_text()
     metadata.unlink()
     (libraries / f"torch-{TORCH}.dist-info").mkdir()
     (libraries / f"torch-{TORCH}.dist-info" / "METADATA").write_text(
-        "\n".join(f"Version: {TORCH}" if line.startswith("Version: ") else line for line in words.split("\n")))
+        "\n".join(f"Version: {TORCH}" if line.startswith("Version: ") else line for line in words.split("\n"))
+    )
 
     venv.create(folder / "environment", symlinks=True, with_pip=False)
     # `python -m pip` of the links installs into the environment that runs it, and builds maa with the linked setuptools.
     ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "MAA_IDRID")}
-    machine = Machine(folder / "environment", ours | {
-        "MAA_SOURCE": str(checkout),
-        "MAA_CACHE": str(cache_folder().resolve()),
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # which pip reads as "no isolation"
-        "PYTHONNOUSERSITE": "1",
-        "IPYTHONDIR": str(folder / "ipython"),
-        "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",  # where nobody answers
-        "no_proxy": "localhost,127.0.0.1",
-    })
+    machine = Machine(
+        folder / "environment",
+        ours
+        | {
+            "MAA_SOURCE": str(checkout),
+            "MAA_CACHE": str(cache_folder().resolve()),
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # which pip reads as "no isolation"
+            "PYTHONNOUSERSITE": "1",
+            "IPYTHONDIR": str(folder / "ipython"),
+            "http_proxy": "http://127.0.0.1:9",
+            "https_proxy": "http://127.0.0.1:9",  # where nobody answers
+            "no_proxy": "localhost,127.0.0.1",
+        },
+    )
     (machine.site_packages / "libraries.pth").write_text(f"{libraries}\n")
     kernel = folder / "jupyter" / "kernels" / "colab"
     kernel.mkdir(parents=True)
@@ -133,16 +148,26 @@ def test_the_first_cell_installs_what_is_missing_or_too_old(tmp_path, checkout, 
     done = machine.run("-c", FIRST, PIP_FIND_LINKS=str(tmp_path / "index"))
     assert len(done.stdout.splitlines()) == 1 and not done.stderr
     assert {name for name in machine.installed() if name.endswith(".dist-info")} == {
-        f"maa-{VERSION}.dist-info", "umap_learn-9.0.dist-info"}
+        f"maa-{VERSION}.dist-info",
+        "umap_learn-9.0.dist-info",
+    }
 
 
 def test_binder_installs_maa_alone_and_editable(tmp_path, checkout):
     machine = make_machine(tmp_path, checkout)
     path = f"{machine.python.parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run([checkout / ".binder" / "postBuild"], cwd=checkout, env=machine.environment | {"PATH": path},
-                          check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [checkout / ".binder" / "postBuild"],
+        cwd=checkout,
+        env=machine.environment | {"PATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == f"maa {VERSION} with torch {TORCH}\n"
-    assert machine.run("-c", "import maa.models.hgn as hgn; print(hgn.__file__)").stdout.strip() == str(checkout / "maa" / "models" / "hgn.py")
+    assert machine.run("-c", "import maa.models.hgn as hgn; print(hgn.__file__)").stdout.strip() == str(
+        checkout / "maa" / "models" / "hgn.py"
+    )
     assert {name for name in machine.installed() if name.endswith(".dist-info")} == {f"maa-{VERSION}.dist-info"}
 
 
@@ -172,6 +197,7 @@ def test_a_chapter_runs(colab, tmp_path, monkeypatch, request, path):
     monkeypatch.setenv("JUPYTER_PATH", str(colab.folder.parent / "jupyter"))  # where its kernel is found
     notebook = nbformat.read(path, 4)
     NotebookClient(notebook, kernel_name="colab", timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute(
-        env=colab.environment)
-    printed, = next(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+        env=colab.environment
+    )
+    (printed,) = next(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
     assert printed["text"] == f"maa {VERSION} with torch {TORCH}\n"

@@ -41,7 +41,11 @@ def test_the_glossary_is_sorted_and_explains_each_term_in_words(rule):
 @pytest.mark.parametrize(
     ("term", "uses", "others"),
     [
-        ("microaneurysm", ["A microaneurysm is", "Microaneurysms,", "(microaneurysm)"], ["a non-microaneurysm", "`microaneurysmal`"]),
+        (
+            "microaneurysm",
+            ["A microaneurysm is", "Microaneurysms,", "(microaneurysm)"],
+            ["a non-microaneurysm", "`microaneurysmal`"],
+        ),
         ("hypothesis", ["one hypothesis.", "the hypotheses"], ["hypothesise"]),
         ("HGN", ["HGN 1x", "two HGNs"], ["hgn", "maa.HGN.x"]),
         ("patch", ["a patch", "patches"], ["patch-wise", "dispatch"]),
@@ -70,7 +74,12 @@ def test_only_the_first_use_in_prose_is_linked(rule):
     before = page.astext()
     rule.link_first_uses(page, "page", ["precision", "precision-recall curve", "recall", "patch", "control"])
     links = [(x["reftarget"], x.astext()) for x in page.findall(addnodes.pending_xref)]
-    assert links == [("precision", "Precision"), ("precision-recall curve", "precision-recall curve"), ("recall", "Recall"), ("patch", "patch")]
+    assert links == [
+        ("precision", "Precision"),
+        ("precision-recall curve", "precision-recall curve"),
+        ("recall", "Recall"),
+        ("patch", "patch"),
+    ]
     assert page.astext() == before, "no word of the page is changed"
 
 
@@ -88,8 +97,32 @@ class Prose(HTMLParser):
         if tag not in self.VOID:
             attributes = dict(attributes)
             classes = set((attributes.get("class") or "").split())
-            skip = tag in ("h1", "h2", "h3", "h4", "code", "pre", "figure", "figcaption", "script", "style", "table", "button", "cite") or bool(
-                classes & {"cell", "math", "sd-card-title", "admonition-title", "sidebar-title", "headerlink", "caption-number", "prev-next-area"}
+            skip = tag in (
+                "h1",
+                "h2",
+                "h3",
+                "h4",
+                "code",
+                "pre",
+                "figure",
+                "figcaption",
+                "script",
+                "style",
+                "table",
+                "button",
+                "cite",
+            ) or bool(
+                classes
+                & {
+                    "cell",
+                    "math",
+                    "sd-card-title",
+                    "admonition-title",
+                    "sidebar-title",
+                    "headerlink",
+                    "caption-number",
+                    "prev-next-area",
+                }
             )
             self.open.append((tag, skip, tag == "a" and "glossary.html#term" in attributes.get("href", ""), tag == "a"))
 

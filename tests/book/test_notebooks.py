@@ -13,7 +13,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def test_the_toc_lists_every_page_once():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     pages = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    sources = [p for p in (ROOT / "book").glob("*.md")] + NOTEBOOKS
+    sources = list((ROOT / "book").glob("*.md")) + NOTEBOOKS
     assert sorted(pages) == sorted(str(p.relative_to(ROOT).with_suffix("")) for p in sources)
 
 

@@ -9,6 +9,7 @@ source or, under "is", the expression that gives it, which is computed here and 
 
 import ast
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -45,10 +46,35 @@ NO_PROSE = [
     r"\b(?:[Ii]n|since|of|MICCAI|challenge),? (?:19|20)\d\d\b",
 ]
 CODE_CELL = r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|(?::[^\n]*\n)*)(?P<code>.*?)^```$"
-WORDS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety"
-).split()
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+]
 UNIT = (
     r"\s?%|[ -]per[ -]cent\b|[KM]\b|\s(?:s|ms|min|h|seconds?|minutes?|hours?|days?|MP/s|µm|mm|degrees?|[kKMG]i?B|"
     r"thousand|million|billion)\b"
@@ -82,7 +108,7 @@ def prose(text: str) -> str:
 def sentence_around(text: str, place: int) -> str:
     """The sentence, or the row of a table, in which a place of the text lies."""
     ends = [0, *(m.end() for m in re.finditer(r"(?<=[.!?])\s+|\n\s*\n|\n(?=[|-])", text)), len(text)]
-    first, last = next((a, b) for a, b in zip(ends, ends[1:]) if a <= place < b)
+    first, last = next((a, b) for a, b in itertools.pairwise(ends) if a <= place < b)
     return " ".join(text[first:last].split())
 
 
@@ -93,7 +119,9 @@ def numbers_in(text: str, where: str) -> list[Number]:
         digits, unit = match["number"], match["unit"] or match["shared"] or ""
         if unit or re.search(r"[.,]|\d{4}", digits):
             line = text.count("\n", 0, match.start()) + 1
-            printed = digits.lstrip("+").replace("−", "-").lower() + ("" if unit in ("K", "M") else " ") * bool(unit) + unit.strip()
+            printed = (
+                digits.lstrip("+").replace("−", "-").lower() + ("" if unit in ("K", "M") else " ") * bool(unit) + unit.strip()
+            )
             found.append(Number(printed, f"{where} {line}", sentence_around(text, match.start())))
     return found
 
@@ -106,7 +134,7 @@ def numbers_in_code(code: str, where: str) -> list[Number]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node not in hidden:
             text = node.value if isinstance(node.value, str) else ast.get_source_segment(code, node)
-            if isinstance(node.value, str) or isinstance(node.value, float) and precision(text) > 3:
+            if isinstance(node.value, str) or (isinstance(node.value, float) and precision(text) > 3):
                 line = code.splitlines()[node.lineno - 1].strip()
                 found += [Number(n.printed, f"{where} {node.lineno}", line) for n in numbers_in(text, where)]
     return found
@@ -290,7 +318,12 @@ def test_a_number_of_a_notebook_is_reported_by_its_cell_and_line(tmp_path):
 
 
 def test_a_fact_read_from_the_results_is_wrong_as_soon_as_they_change(tmp_path):
-    fact = {"value": "13.0 %", "what": "the gain", "is": "results('full/a.json')['rows']['fused']['gain']", "pages": ["made_up"]}
+    fact = {
+        "value": "13.0 %",
+        "what": "the gain",
+        "is": "results('full/a.json')['rows']['fused']['gain']",
+        "pages": ["made_up"],
+    }
     page, file = tmp_path / "made_up.md", tmp_path / "full/a.json"
     page.write_text("The fusion gains +13.0 %.\n")
     file.parent.mkdir()

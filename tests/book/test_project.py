@@ -1,6 +1,9 @@
 """The files around the package agree with one another, and none says what it must not."""
 
 import ast
+import contextlib
+import functools
+import operator
 import os
 import re
 import subprocess
@@ -46,10 +49,8 @@ def tracked() -> list[Path]:
 def texts(tracked) -> dict[str, str]:
     found = {}
     for path in tracked:
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            pass
     return found
 
 
@@ -65,7 +66,7 @@ def test_environment_yml_installs_what_make_does():
 
 def test_binder_starts_with_pytorch_and_a_python_that_maa_takes():
     lines = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
-    python, = (line.removeprefix("python=") for line in lines if line.startswith("python="))
+    (python,) = (line.removeprefix("python=") for line in lines if line.startswith("python="))
     least = project()["requires-python"].removeprefix(">=")
     assert [int(n) for n in python.split(".")] >= [int(n) for n in least.split(".")]
     assert "pytorch-cpu" in lines and os.access(ROOT / ".binder" / "postBuild", os.X_OK)
@@ -77,13 +78,15 @@ def test_constraints_pin_every_requirement_exactly_and_name_no_host():
     for line in lines:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), f"not an exact version: {line}"
     pinned = {name_of(line) for line in lines}
-    required = project()["dependencies"] + sum(project()["optional-dependencies"].values(), [])
+    required = project()["dependencies"] + functools.reduce(operator.iadd, project()["optional-dependencies"].values(), [])
     assert {name_of(r) for r in required} <= pinned
 
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
     imported = set().union(*(imports_of(path) for path in (ROOT / "maa").rglob("*.py")))
-    third_party = imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "myst_nb"}  # ipywidgets brings two, the book one
+    third_party = (
+        imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "myst_nb"}
+    )  # ipywidgets brings two, the book one
     names = {name_of(r) for r in project()["dependencies"]}
     optional = {name_of(r) for r in project()["optional-dependencies"]["data"]}
     assert third_party <= {IMPORTED_AS.get(n, n) for n in names | optional}

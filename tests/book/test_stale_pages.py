@@ -50,7 +50,8 @@ def book(tmp_path):
     (tmp_path / "alone.md").write_text(
         "---\nkernelspec: {name: python3, display_name: Python 3}\n"
         "jupytext: {text_representation: {extension: .md, format_name: myst}}\n---\n"
-        "# alone\n\n```{code-cell} ipython3\n:tags: [hide-input]\nprint('from maa import other')\n```\n")
+        "# alone\n\n```{code-cell} ipython3\n:tags: [hide-input]\nprint('from maa import other')\n```\n"
+    )
     return tmp_path
 
 
@@ -59,15 +60,18 @@ def keys(book: Path) -> dict[str, str]:
     return {page.stem: stale_pages.inputs(page, book, book / "package") for page in pages}
 
 
-@pytest.mark.parametrize(("file", "text", "again"), [
-    ("package/base.py", 'def one():\n    """Uno."""  # in Italian\n    return 1\n', {"prints"}),
-    ("package/room/top.py", "def two():  # twice\n    from maa.base import one\n    return 2 * one()\n", set()),
-    ("package/base.py", "def one():\n    return 4\n", {"computes", "prints"}),
-    ("package/other.py", "THREE = 4\n", set()),
-    ("package/pretrained/settings.json", "{}", {"computes", "prints"}),
-    ("results/run/results.json", '{"rows": 1}', {"reads", "judges"}),
-    ("constraints.txt", "numpy==2\n", {"computes", "prints", "reads", "judges", "alone"}),
-])
+@pytest.mark.parametrize(
+    ("file", "text", "again"),
+    [
+        ("package/base.py", 'def one():\n    """Uno."""  # in Italian\n    return 1\n', {"prints"}),
+        ("package/room/top.py", "def two():  # twice\n    from maa.base import one\n    return 2 * one()\n", set()),
+        ("package/base.py", "def one():\n    return 4\n", {"computes", "prints"}),
+        ("package/other.py", "THREE = 4\n", set()),
+        ("package/pretrained/settings.json", "{}", {"computes", "prints"}),
+        ("results/run/results.json", '{"rows": 1}', {"reads", "judges"}),
+        ("constraints.txt", "numpy==2\n", {"computes", "prints", "reads", "judges", "alone"}),
+    ],
+)
 def test_a_change_concerns_the_pages_that_could_show_it(book, file, text, again):
     before = keys(book)
     (book / file).write_text(text)
@@ -88,6 +92,7 @@ def executed(book: Path) -> set[str]:
     return set(re.findall(r"(\w+)\.\w+: .*Executed notebook", re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)))
 
 
+@pytest.mark.book
 def test_the_build_runs_these_pages_and_no_others(book):
     assert executed(book) == {"computes", "prints", "reads", "judges", "alone"}
     (book / "package" / "base.py").write_text("def one():\n    return 4\n")

@@ -386,6 +386,7 @@ def test_profiles_are_those_of_the_package():
 # --- maa train, evaluate, reproduce ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_photographs_to_a_table_of_lesions(retinas, tmp_path, monkeypatch, tiny_budget):
     """Trains, evaluates and segments for real, with a handful of steps."""
     folder = tmp_path / "weights"
@@ -462,11 +463,16 @@ def test_evaluate_takes_the_weights_that_ship_for_the_test_photographs_only(reti
     assert status != 0 and "--weights" in err and not (tmp_path / "validation.json").exists()
 
 
+@pytest.mark.slow
 def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ships(retinas, tmp_path, tiny_budget, monkeypatch):
     asked = []
     monkeypatch.setitem(profiles.PROFILES, "full", replace(profiles.PROFILES["lesson"], name="full"))
-    monkeypatch.setattr("maa.replication.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out)))
-    monkeypatch.setattr("maa.replication.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out)))
+    monkeypatch.setattr(
+        "maa.replication.ablations.ablate", lambda dataset, profile, out: asked.append(("ablate", profile.name, out))
+    )
+    monkeypatch.setattr(
+        "maa.replication.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out))
+    )
     monkeypatch.setattr("maa.replication.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
@@ -479,6 +485,7 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     assert "frozen.json" in printed and "unlabelled.json" in printed
 
 
+@pytest.mark.slow
 def test_reproduce_fills_every_row_and_leaves_a_whole_system(retinas, tmp_path, tiny_budget):
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "lesson", "--out", out)

@@ -84,6 +84,7 @@ def test_a_photograph_of_a_few_pixels_is_measured_without_error(shape):
     assert said(image, np.ones(shape, bool)) == []
 
 
+@pytest.mark.slow
 def test_no_warning_of_real_photographs_and_one_of_each_spoiled_copy(real_idrid):
     files = sorted(real_idrid.rglob("*.jpg"))[::36]
     assert len(files) >= 3

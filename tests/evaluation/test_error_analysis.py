@@ -30,11 +30,12 @@ def ground(shape=(160, 200)):
 
 
 def disc(shape, row, column, radius):
-    rows, columns = np.ogrid[:shape[0], :shape[1]]
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
     return np.hypot(rows - row, columns - column) <= radius
 
 
 # Lesions
+
 
 def test_a_lesion_table_of_lesions_measured_by_hand():
     image, truth, scores = ground(), np.zeros((160, 200), bool), np.zeros((160, 200))
@@ -91,8 +92,14 @@ def test_a_photograph_without_lesions_has_an_empty_table():
 
 
 def test_groups_counted_by_hand():
-    table = pd.DataFrame({"area": [10, 20, 20, 40, 99], "found": [True, False, True, True, True],
-                          "found_share": [0.5, 0, 1, 0.25, 1], "contrast": [-1, -2, np.nan, -3, 9]})
+    table = pd.DataFrame(
+        {
+            "area": [10, 20, 20, 40, 99],
+            "found": [True, False, True, True, True],
+            "found_share": [0.5, 0, 1, 0.25, 1],
+            "contrast": [-1, -2, np.nan, -3, 9],
+        }
+    )
     small, large, largest = by_group(table, "area", [0, 20, 30, 40])[:3]
     assert (small["lesions"], small["found"], small["pixels"], small["found_pixels"]) == (1, 1, 10, 5)
     assert (large["lesions"], large["found"], large["pixels"], large["found_pixels"]) == (2, 1, 40, 20)
@@ -121,6 +128,7 @@ def test_wilson_equals_scipy(hits, number, confidence):
 
 # Shapes
 
+
 def test_roundness_of_known_shapes():
     mask = np.zeros((300, 300), bool)
     rows, columns = np.ogrid[:300, :300]
@@ -137,9 +145,10 @@ def test_roundness_of_known_shapes():
 
 # Vessels
 
+
 def tube(shape, width, depth, slope=0.3, stop=None):
     """A straight dark line of a width (pixels) and depth (units of spread)."""
-    rows, columns = np.ogrid[:shape[0], :shape[1]]
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
     inside = np.abs(rows - shape[0] / 2 - slope * (columns - shape[1] / 2)) / np.hypot(1, slope) <= width / 2
     return inside & (columns < (stop or shape[1])), np.uint8(24 * depth)
 
@@ -177,8 +186,7 @@ def test_the_vessels_of_a_phantom():
     recall, precision, dots = [], [], []
     for seed in (0, 3):
         fundus = phantom.make_phantom(seed, config=config)
-        anatomy, vascular = (np.random.Generator(np.random.PCG64(child))
-                             for child in _stream(seed).spawn(2))
+        anatomy, vascular = (np.random.Generator(np.random.PCG64(child)) for child in _stream(seed).spawn(2))
         eye = anatomy_module.place_eye(anatomy, config)
         drawn = anatomy_module.draw_vessels(anatomy_module.grow_vessels(vascular, eye), eye)[0].max(0)
         found = vessels(normalise(fundus.image, fundus.fov), fundus.fov)
@@ -190,6 +198,7 @@ def test_the_vessels_of_a_phantom():
 
 # False alarms
 
+
 def crowd():
     """A photograph with something of every category, and the map that calls all of it."""
     shape = (600, 800)
@@ -197,8 +206,8 @@ def crowd():
     scores = np.zeros(shape)
     label[:, 700:] = 0
     for bit, row in ((HE, 40), (EX, 100), (SE, 160), (OD, 220)):
-        label[row:row + 20, 40:60] |= bit
-        scores[row:row + 10, 40:50] = 0.7  # 100 pixels of each
+        label[row : row + 20, 40:60] |= bit
+        scores[row : row + 10, 40:50] = 0.7  # 100 pixels of each
     lesion = disc(shape, 450, 100, 8)
     label[lesion] |= MA
     scores[dilate(lesion, 5)] = 0.8  # three pixels of rim, two beyond it
@@ -275,6 +284,7 @@ def test_breakdowns_are_pooled():
 
 
 # Bad input
+
 
 def test_misuse_is_refused():
     image, flat = ground(), np.zeros((160, 200))

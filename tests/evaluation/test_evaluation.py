@@ -1,5 +1,6 @@
 import dataclasses
 import doctest
+import itertools
 import json
 
 import numpy as np
@@ -71,11 +72,14 @@ def collected(parts, **options):
 def flat(parts, everywhere=False):
     """What scikit-learn wants: all truths and all scores, in memory."""
     keep = [np.ones_like(f) if everywhere else f for _, _, f in parts]
-    return (np.concatenate([t[k] for (_, t, _), k in zip(parts, keep)]),
-            np.concatenate([lv[k] for (lv, _, _), k in zip(parts, keep)]) / (LEVELS - 1))
+    return (
+        np.concatenate([t[k] for (_, t, _), k in zip(parts, keep)]),
+        np.concatenate([lv[k] for (lv, _, _), k in zip(parts, keep)]) / (LEVELS - 1),
+    )
 
 
 # Pixels against scikit-learn
+
 
 @given(images())
 @settings(max_examples=80, deadline=None)
@@ -104,8 +108,7 @@ def test_operating_point_equals_scikit_learn(parts, threshold):
     truth, score = flat(parts)
     point = operating_point(*collected(parts).pooled(), threshold)
     assert point["threshold"] == threshold
-    for name, measure in [("precision", metrics.precision_score), ("recall", metrics.recall_score),
-                          ("f1", metrics.f1_score)]:
+    for name, measure in [("precision", metrics.precision_score), ("recall", metrics.recall_score), ("f1", metrics.f1_score)]:
         assert point[name] == pytest.approx(measure(truth, score >= threshold, zero_division=0))
 
 
@@ -174,6 +177,7 @@ def test_thinned_curve_keeps_shape_and_ends():
 
 # Variants
 
+
 def test_variants_change_one_thing_each():
     sick, healthy = [image(seed) for seed in range(3)], image(9, prevalence=0)
     scores = collected(sick)
@@ -218,14 +222,16 @@ def test_subset_arrays_and_sums_hold_the_same_scores():
 
 # Intervals
 
+
 def test_bootstrap_equals_resampling_the_pixels():
     parts = [image(seed, ties=20, signal=seed / 2) for seed in range(5)]
     scores = collected(parts)
     draws, runs = intervals._draws([scores], 30, 3, False)
     assert (draws[0] == 1).all() and (draws.sum(1) == 5).all() and (draws[1:] != 1).any()
     fast = intervals._resampled([scores], draws, runs, False)
-    slow = [metrics.average_precision_score(*flat([p for p, times in zip(parts, row) for _ in range(int(times))]))
-            for row in draws]
+    slow = [
+        metrics.average_precision_score(*flat([p for p, times in zip(parts, row) for _ in range(int(times))])) for row in draws
+    ]
     np.testing.assert_allclose(fast, slow)
     interval = bootstrap_average_precision(scores, samples=30, seed=3, confidence=0.9)
     assert interval.value == pytest.approx(slow[0]) and interval.confidence == 0.9
@@ -267,8 +273,9 @@ def test_paired_bootstrap_is_tighter_than_two_separate_ones():
 
 def test_runs_add_their_own_spread():
     parts = [image(seed, (40, 40)) for seed in range(5)]
-    runs = [collected([(quantise(np.clip(lv / 65535 + shift * t, 0, 1)), t, f) for lv, t, f in parts])
-            for shift in (0.0, 0.2, 0.4)]
+    runs = [
+        collected([(quantise(np.clip(lv / 65535 + shift * t, 0, 1)), t, f) for lv, t, f in parts]) for shift in (0.0, 0.2, 0.4)
+    ]
     each = [average_precision(*run.pooled()) for run in runs]
     pooled = bootstrap_average_precision(runs, samples=400)
     assert pooled.value == pytest.approx(np.mean(each))
@@ -292,6 +299,7 @@ def test_samples_without_a_lesion_are_left_out():
 
 # Calibration
 
+
 @given(images(), st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
 def test_reliability_equals_a_loop(parts, bins):
@@ -299,7 +307,7 @@ def test_reliability_equals_a_loop(parts, bins):
     edges = np.linspace(0, 1, bins + 1)
     table = reliability(*collected(parts).pooled(), edges)
     rows, error = [], 0
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:])):
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
         inside = (score >= low) & ((score < high) | (i == bins - 1))
         if inside.any():
             rows.append((low, high, score[inside].mean(), truth[inside].mean(), inside.sum()))
@@ -321,8 +329,9 @@ def test_scores_drawn_from_their_own_probability_are_calibrated():
 
 # Lesions
 
+
 def blob(mask, row, column, size=3):
-    mask[row:row + size, column:column + size] = True
+    mask[row : row + size, column : column + size] = True
 
 
 def scene():
@@ -344,7 +353,12 @@ def test_lesions_and_false_alarms_of_a_scene_counted_by_hand():
     np.testing.assert_array_equal(lesions["row"], [7, 22, 42])
     np.testing.assert_array_equal(lesions["area"], [25, 25, 25])
     assert dict(zip(np.round(candidates["score"], 2).tolist(), candidates["hit"].tolist())) == {
-        0.9: True, 0.8: True, 0.7: True, 0.85: False, 0.3: False}
+        0.9: True,
+        0.8: True,
+        0.7: True,
+        0.85: False,
+        0.3: False,
+    }
     froc = lesion_scores.froc()
     assert (froc.images, froc.lesions) == (2, 3)
     np.testing.assert_allclose(froc.sensitivity, np.array([1, 1, 2, 2, 2]) / 3)
@@ -486,13 +500,21 @@ def test_a_map_without_candidates_finds_nothing():
 
 # Bad input
 
+
 @pytest.mark.parametrize("collector", [PixelScores, lambda: LesionScores(0.5)])
-@pytest.mark.parametrize("change, message", [
-    (dict(truth=np.zeros((4, 6), bool)), "truth of eye"), (dict(truth=np.zeros((4, 5), np.uint8)), "boolean"),
-    (dict(fov=np.ones((4, 4), bool)), "field of view of eye"), (dict(scores=np.full((4, 5), np.nan)), "eye hold NaN"),
-    (dict(scores=np.full((4, 5), 1.01)), "leave"), (dict(scores=np.full((4, 5), -0.1)), "leave"),
-    (dict(scores=np.zeros((4, 5), np.uint8)), "uint8"), (dict(scores=np.zeros((4, 5, 1))), "height"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(truth=np.zeros((4, 6), bool)), "truth of eye"),
+        (dict(truth=np.zeros((4, 5), np.uint8)), "boolean"),
+        (dict(fov=np.ones((4, 4), bool)), "field of view of eye"),
+        (dict(scores=np.full((4, 5), np.nan)), "eye hold NaN"),
+        (dict(scores=np.full((4, 5), 1.01)), "leave"),
+        (dict(scores=np.full((4, 5), -0.1)), "leave"),
+        (dict(scores=np.zeros((4, 5), np.uint8)), "uint8"),
+        (dict(scores=np.zeros((4, 5, 1))), "height"),
+    ],
+)
 def test_maps_that_do_not_fit_are_named(collector, change, message):
     maps = dict(scores=np.zeros((4, 5)), truth=np.zeros((4, 5), bool), fov=np.ones((4, 5), bool)) | change
     with pytest.raises(MaaError, match=message):
@@ -507,10 +529,19 @@ def test_an_image_is_counted_once(collector):
         scores.add("eye", *image(0))
 
 
-@pytest.mark.parametrize("measure", [v.measure for v in VARIANTS.values()] + [
-    variants, bootstrap_average_precision, lambda s: bootstrap_operating_point(s, 0.5),
-    lambda s: paired_bootstrap(s, s), lambda s: best_f1_threshold(*s.pooled()),
-    lambda s: operating_point(*s.pooled(), 0.5), lambda s: precision_recall_curve(*s.pooled())])
+@pytest.mark.parametrize(
+    "measure",
+    [v.measure for v in VARIANTS.values()]
+    + [
+        variants,
+        bootstrap_average_precision,
+        lambda s: bootstrap_operating_point(s, 0.5),
+        lambda s: paired_bootstrap(s, s),
+        lambda s: best_f1_threshold(*s.pooled()),
+        lambda s: operating_point(*s.pooled(), 0.5),
+        lambda s: precision_recall_curve(*s.pooled()),
+    ],
+)
 def test_no_lesion_pixel_and_no_image_are_refused(measure):
     with pytest.raises(MaaError, match="lesion pixel"):
         measure(collected([image(0, prevalence=0)]))

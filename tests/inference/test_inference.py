@@ -85,7 +85,14 @@ def test_no_field_of_view_is_no_work(hgn, monkeypatch):
 
 
 def test_to_map_rounds_and_keeps_the_ends():
-    assert list(to_map(np.array([0, 1, 0.5, 1 / FULL_SCALE, 0.4 / FULL_SCALE, 0.6 / FULL_SCALE], np.float32))) == [0, FULL_SCALE, 32768, 1, 0, 1]
+    assert list(to_map(np.array([0, 1, 0.5, 1 / FULL_SCALE, 0.4 / FULL_SCALE, 0.6 / FULL_SCALE], np.float32))) == [
+        0,
+        FULL_SCALE,
+        32768,
+        1,
+        0,
+        1,
+    ]
 
 
 # --- the grid of the two scales -----------------------------------------------------------------------
@@ -127,11 +134,14 @@ def test_double_leaves_a_constant_alone_up_to_the_largest_value():
 # --- fusion -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how, formula", [
-    ("geometric", lambda stack: np.exp(np.log(np.maximum(stack, 1e-300)).mean(axis=0))),
-    ("arithmetic", lambda stack: stack.mean(axis=0)),
-    ("maximum", lambda stack: stack.max(axis=0)),
-])
+@pytest.mark.parametrize(
+    "how, formula",
+    [
+        ("geometric", lambda stack: np.exp(np.log(np.maximum(stack, 1e-300)).mean(axis=0))),
+        ("arithmetic", lambda stack: stack.mean(axis=0)),
+        ("maximum", lambda stack: stack.max(axis=0)),
+    ],
+)
 @given(maps=st.integers(1, 4).flatmap(map_arrays))
 @settings(max_examples=40)
 def test_fuse_is_its_formula(how, formula, maps):
@@ -214,7 +224,9 @@ def test_close_maxima_become_one_and_distant_ones_stay_two():
 def discs(shape, *spots):
     """Discs of (row, column, radius), saturated: flat on top."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    return np.max([(np.hypot(rows - r, columns - c) <= radius) * FULL_SCALE for r, c, radius in spots], axis=0).astype(np.uint16)
+    return np.max([(np.hypot(rows - r, columns - c) <= radius) * FULL_SCALE for r, c, radius in spots], axis=0).astype(
+        np.uint16
+    )
 
 
 @pytest.mark.parametrize("radius", [0, 1, 3, 8, 15])
@@ -255,8 +267,10 @@ def test_two_tops_on_common_ground_are_two_candidates():
 @settings(max_examples=20)
 def test_candidates_of_a_rough_map_are_apart_and_pass(seed):
     rng = np.random.default_rng(seed)
-    fused = to_map(np.clip(ndimage.gaussian_filter(rng.normal(0.3, 1.5, (70, 80)), 2), 0, 1).astype(np.float32) * 0.97
-                   + rng.random((70, 80), np.float32) * 0.02)
+    fused = to_map(
+        np.clip(ndimage.gaussian_filter(rng.normal(0.3, 1.5, (70, 80)), 2), 0, 1).astype(np.float32) * 0.97
+        + rng.random((70, 80), np.float32) * 0.02
+    )
     found = hypotheses(fused, 0.3)
     rows, columns = found.centres.T
     assert (fused[rows, columns] >= round(0.3 * FULL_SCALE)).all()

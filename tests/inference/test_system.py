@@ -80,7 +80,8 @@ def test_maps_are_the_pipeline_step_by_step_at_native_resolution(networks, drawn
     opinions = {"control": fused[tuple(found.centres.T)] / FULL_SCALE}
     opinions |= {
         row: score_hypotheses(model, drawn_stacks, index, found.centres)
-        for row, model in networks.items() if row.startswith("prn")
+        for row, model in networks.items()
+        if row.startswith("prn")
     }
     assert len(found.centres) > 0 and opinions.keys() == set(ROWS) - {"hgn_1x", "hgn_half", "fused"}
     for row, opinion in opinions.items():
@@ -92,7 +93,9 @@ def test_only_the_maps_that_are_wanted_are_made(networks, drawn_stacks, monkeypa
     system = system_of(networks, settings=Settings(hypothesis=0.05))
     whole = system.maps(drawn_stacks, 1)
     asked = []
-    monkeypatch.setattr("maa.inference.system.score_hypotheses", lambda prn, *rest: asked.append(prn) or score_hypotheses(prn, *rest))
+    monkeypatch.setattr(
+        "maa.inference.system.score_hypotheses", lambda prn, *rest: asked.append(prn) or score_hypotheses(prn, *rest)
+    )
     alone = system.maps(drawn_stacks, 1, ["prn_full"])
     assert list(alone) == ["prn_full"] and np.array_equal(alone["prn_full"], whole["prn_full"])
     assert asked == [networks["prn_full"]]
@@ -109,13 +112,16 @@ def test_each_setting_has_its_effect(networks, drawn_stacks):
     assert Settings(weights={"control": 0.2}).weight("control") == 0.2 and Settings().weight("control") == Settings.WEIGHT
 
 
-@pytest.mark.parametrize("present, rows", [
-    (("hgn_1x",), ["hgn_1x"]),
-    (("hgn_half",), ["hgn_half"]),
-    (("hgn_1x", "hgn_half"), ["hgn_1x", "hgn_half", "fused"]),
-    (("hgn_half", "prn_full"), ["hgn_half", "prn_full"]),
-    (("hgn_1x", "hgn_half", "prn_triplet"), ["hgn_1x", "hgn_half", "fused", "control", "prn_triplet"]),
-])
+@pytest.mark.parametrize(
+    "present, rows",
+    [
+        (("hgn_1x",), ["hgn_1x"]),
+        (("hgn_half",), ["hgn_half"]),
+        (("hgn_1x", "hgn_half"), ["hgn_1x", "hgn_half", "fused"]),
+        (("hgn_half", "prn_full"), ["hgn_half", "prn_full"]),
+        (("hgn_1x", "hgn_half", "prn_triplet"), ["hgn_1x", "hgn_half", "fused", "control", "prn_triplet"]),
+    ],
+)
 def test_what_is_absent_gives_no_row(networks, drawn_stacks, present, rows):
     system = system_of(networks, present)
     assert list(system.maps(drawn_stacks, 1)) == system.rows == rows and system.final == rows[-1]

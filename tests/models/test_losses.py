@@ -6,13 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maa.models import (
-    MINERS,
-    count_triplets,
-    joint_loss,
-    pairwise_distance,
-    triplet_loss,
-)
+from maa.models import MINERS, count_triplets, joint_loss, pairwise_distance, triplet_loss
 
 torch.set_num_threads(1)
 
@@ -82,12 +76,15 @@ def test_equal_to_pytorch_metric_learning(margin, distance, mining):
     from pytorch_metric_learning import losses, miners
 
     if distance == "euclidean":
-        theirs, inverted = distances.LpDistance(normalize_embeddings=False, p=2), 1
+        theirs = distances.LpDistance(normalize_embeddings=False, p=2)
     else:
-        theirs, inverted = distances.CosineSimilarity(), -1
+        theirs = distances.CosineSimilarity()
     x, labels = circle(seed=3)
-    miner = (miners.TripletMarginMiner(margin, "semihard", distance=theirs) if mining == "semi-hard"
-             else miners.BatchHardMiner(distance=theirs))
+    miner = (
+        miners.TripletMarginMiner(margin, "semihard", distance=theirs)
+        if mining == "semi-hard"
+        else miners.BatchHardMiner(distance=theirs)
+    )
     indices = miner(x, labels)
     assert as_set(MINERS[mining](pairwise_distance(x, distance), labels, margin)) == as_set(indices)
 
@@ -194,8 +191,9 @@ def test_a_single_class_gives_zero_loss_with_a_graph(mining, labels):
 def test_boolean_labels_count_as_classes():
     x, labels = circle(8)
     for mining in ("semi-hard", "batch-hard"):
-        torch.testing.assert_close(triplet_loss(x, labels.bool(), 0.5, mining=mining),
-                                   triplet_loss(x, labels, 0.5, mining=mining))
+        torch.testing.assert_close(
+            triplet_loss(x, labels.bool(), 0.5, mining=mining), triplet_loss(x, labels, 0.5, mining=mining)
+        )
 
 
 def test_joint_loss_is_the_weighted_sum_of_its_parts():
@@ -236,10 +234,16 @@ def test_mixed_precision_keeps_distances_in_float32(distance):
     torch.testing.assert_close(inside, outside, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(mining="hardest"), "mining"), (dict(distance="manhattan"), "distance"), (dict(margin=0.0), "margin"),
-    (dict(labels=torch.zeros(3)), "Labels"), (dict(embedding=torch.zeros(4)), "embedding"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(mining="hardest"), "mining"),
+        (dict(distance="manhattan"), "distance"),
+        (dict(margin=0.0), "margin"),
+        (dict(labels=torch.zeros(3)), "Labels"),
+        (dict(embedding=torch.zeros(4)), "embedding"),
+    ],
+)
 def test_bad_arguments_are_named(change, message):
     arguments = dict(embedding=torch.zeros(4, 2), labels=torch.tensor([0, 1, 0, 1]))
     with pytest.raises(ValueError, match=message):

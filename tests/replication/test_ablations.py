@@ -10,16 +10,11 @@ from tiny import TINY
 from maa import evaluation
 from maa.data import open_dataset
 from maa.replication import ablations
-from maa.replication.ablations import (
-    DECISIVE,
-    FIRST_STAGE_QUESTIONS,
-    FURTHER,
-    QUESTIONS,
-    ablate,
-    decide,
-)
+from maa.replication.ablations import DECISIVE, FIRST_STAGE_QUESTIONS, FURTHER, QUESTIONS, ablate, decide
 from maa.replication.reproduce import REFINEMENTS
 from maa.training import PRNConfig, Probe, Schedule
+
+pytestmark = pytest.mark.slow
 
 SEEDS = (1, 2)
 
@@ -50,7 +45,9 @@ def test_each_question_changes_one_thing():
     rows = [config(changes) for changes in REFINEMENTS.values()]
     for question, answers in everything.items():
         reference, *others = map(config, answers.values())
-        asked = [config(variant) for other, variants in everything.items() if other != question for variant in variants.values()]
+        asked = [
+            config(variant) for other, variants in everything.items() if other != question for variant in variants.values()
+        ]
         assert reference in rows or reference in asked, question
         for other in others:
             changed = [name for name, value in vars(other).items() if value != getattr(reference, name)]
@@ -97,7 +94,11 @@ def test_the_record_of_a_run_holds_what_was_measured_of_it(answered):
         metrics = json.loads(path.read_text())
         assert 0 <= metrics["f1"] <= 1
         measured.append(metrics["average_precision"])
-    told = [answer["seeds"][0] for question in ("rims of lesions", "scales of the patch") for answer in ablated["questions"][question].values()]
+    told = [
+        answer["seeds"][0]
+        for question in ("rims of lesions", "scales of the patch")
+        for answer in ablated["questions"][question].values()
+    ]
     assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured) for t in told)
 
 

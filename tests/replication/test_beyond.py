@@ -8,23 +8,14 @@ from tiny import TINY
 
 from maa.data import open_dataset
 from maa.errors import MaaError
-from maa.inference import (
-    BEYOND_ROWS,
-    FILES,
-    FOLDER,
-    LAST,
-    ROWS,
-    Beyond,
-    Settings,
-    mean_log_odds,
-    mirrored_map,
-    write_settings,
-)
+from maa.inference import BEYOND_ROWS, FILES, FOLDER, LAST, ROWS, Beyond, Settings, mean_log_odds, mirrored_map, write_settings
 from maa.models import save_weights
 from maa.replication.beyond import beyond
 from maa.replication.evaluate import evaluate
 from maa.replication.study import Study
 from maa.training import Probe
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

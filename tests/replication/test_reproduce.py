@@ -19,6 +19,8 @@ from maa.replication.scores import PAPER, PAPER_GAIN, REFINEMENT_WEIGHTS, Scores
 from maa.replication.validation import Validation
 from maa.training import Probe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tiny_phantom, tmp_path_factory):
@@ -54,8 +56,12 @@ def test_the_run_behind_every_model_is_in_the_results_file(run):
     dataset, _, results = run
     assert list(results["runs"]) == ["hgn_1x", "hgn_half", *REFINEMENTS]
     for name, changes in REFINEMENTS.items():
-        assert results["runs"][name]["config"] == asdict(replace(TINY.prn, **changes, schedule=replace(TINY.prn.schedule, seed=results["seed"])))
-    assert all(record["seed"] == results["seed"] and record["data"] == dataset.fingerprint for record in results["runs"].values())
+        assert results["runs"][name]["config"] == asdict(
+            replace(TINY.prn, **changes, schedule=replace(TINY.prn.schedule, seed=results["seed"]))
+        )
+    assert all(
+        record["seed"] == results["seed"] and record["data"] == dataset.fingerprint for record in results["runs"].values()
+    )
 
 
 def test_every_seed_is_listed_with_mean_and_spread(run):
@@ -116,7 +122,9 @@ def test_what_was_measured_before_a_stop_is_not_measured_again(run, tmp_path, mo
     first, second = sorted(tmp_path.iterdir())
     second.write_bytes(second.read_bytes()[:1000])  # as a machine that stopped may leave it
     measured, stack = [], stacks.stack_photograph
-    monkeypatch.setattr(evaluate_module, "stack_photograph", lambda image, fov, name: measured.append(name) or stack(image, fov, name))
+    monkeypatch.setattr(
+        evaluate_module, "stack_photograph", lambda image, fov, name: measured.append(name) or stack(image, fov, name)
+    )
     again = choose(system, dataset, folder=tmp_path)
     as_written = lambda results: json.dumps(results["rows"], default=provenance.write_json.__globals__["_plain"])
     assert measured == [second.stem] and as_written(again) == as_written(whole)
@@ -150,7 +158,7 @@ def test_on_test_the_thresholds_of_validation_are_used_unseen(run, monkeypatch):
     for row, measures in tested["rows"].items():
         assert measures["threshold"] == pytest.approx(results["settings"]["thresholds"][row], abs=1 / 65535)
     # Another threshold gives another operating point, and the same curve.
-    moved = {row: 0.999 for row in ROWS}
+    moved = dict.fromkeys(ROWS, 0.999)
     other = evaluate(replace(system, settings=replace(system.settings, thresholds=moved)), dataset, "test")
     for row in ROWS:
         assert other["rows"][row]["recall"] <= tested["rows"][row]["recall"]

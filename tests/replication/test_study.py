@@ -339,7 +339,9 @@ def test_every_published_record_lies_under_its_key():
     assert len(PUBLISHED) == 49
     for run in PUBLISHED:
         record = Record.from_json(json.loads(run.read_text()))
-        assert run.parent.name == f"{record.name}-{record.key[:16]}" and record.history["step"][-1] == record.config.schedule.steps
+        assert (
+            run.parent.name == f"{record.name}-{record.key[:16]}" and record.history["step"][-1] == record.config.schedule.steps
+        )
 
 
 def test_the_profiles_of_today_find_the_published_records(monkeypatch):
@@ -347,5 +349,7 @@ def test_the_profiles_of_today_find_the_published_records(monkeypatch):
     records = [Record.from_json(json.loads(run.read_text())) for run in PUBLISHED]
     known = {(record.config, record.start) for record in records}
     for seed in FULL.seeds:
-        seeded = [replace(config, schedule=replace(config.schedule, seed=seed)) for config in (FULL.hgn_1x, FULL.hgn_half, FULL.prn)]
+        seeded = [
+            replace(config, schedule=replace(config.schedule, seed=seed)) for config in (FULL.hgn_1x, FULL.hgn_half, FULL.prn)
+        ]
         assert (seeded[0], ()) in known and (seeded[1], ()) in known and (seeded[2], tuple(seeded[:2])) in known

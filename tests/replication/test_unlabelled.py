@@ -13,6 +13,8 @@ from maa.replication import study, unlabelled
 from maa.replication.unlabelled import experiment
 from maa.training import Probe
 
+pytestmark = pytest.mark.slow
+
 SMALL = replace(TINY, seeds=(0,))
 PHANTOM = PhantomConfig(size=384, lesion_density=4.0)  # so that the one that validates has lesions to hide
 
@@ -48,8 +50,7 @@ class Oracle:
 
 def test_a_network_that_finds_every_lesion_is_punished_by_the_labels_only(few, monkeypatch):
     studies = [
-        study.Study(idrid.open_dataset(study.phantoms(replace(PHANTOM, unlabelled=share),
-                                                                     **unlabelled.PHOTOGRAPHS)), SMALL)
+        study.Study(idrid.open_dataset(study.phantoms(replace(PHANTOM, unlabelled=share), **unlabelled.PHOTOGRAPHS)), SMALL)
         for share in (0.0, 0.5)
     ]
     whole, labels = (study.validation for study in studies)

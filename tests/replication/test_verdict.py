@@ -37,10 +37,15 @@ def readme():
     return script("readme")
 
 
-def results(whole, ideas=None, own=(0.02, 0.0, 0.04), control=(0.2, 0.1, 0.3), split="validation", images="abc", seeds=2) -> dict:
+def results(
+    whole, ideas=None, own=(0.02, 0.0, 0.04), control=(0.2, 0.1, 0.3), split="validation", images="abc", seeds=2
+) -> dict:
     """A results file with the gains that the words are about, each as (value, low, high); without `ideas` only the size was asked."""
     gains = lambda **others: {other: {"relative_gain": dict(zip(("value", "low", "high"), g))} for other, g in others.items()}
-    rows = {"hgn_1x": {"by_image": dict.fromkeys(images, 0.3)}, "prn_full": {"seeds": [0.4] * seeds, "gains": gains(hgn_1x=whole)}}
+    rows = {
+        "hgn_1x": {"by_image": dict.fromkeys(images, 0.3)},
+        "prn_full": {"seeds": [0.4] * seeds, "gains": gains(hgn_1x=whole)},
+    }
     if ideas:
         rows["prn_full"]["gains"] |= gains(control=own, prn_cross_entropy=ideas)
         rows["control"] = {"gains": gains(hgn_1x=control)}
@@ -85,7 +90,11 @@ def test_the_size_is_judged_on_the_test_half_once_that_is_open():
         evidence = Evidence(results(NEAR, NOTHING), (opened(UNSURE), opened(whole)))  # the last one counts
         assert mark(evidence) == sign and evidence.size is evidence.test and evidence.cause is evidence.validation
         said = answer(evidence)
-        assert "5 test photographs" in said and "not asked of them yet" in said and "3 validation photographs had said +28.0 %" in said
+        assert (
+            "5 test photographs" in said
+            and "not asked of them yet" in said
+            and "3 validation photographs had said +28.0 %" in said
+        )
 
 
 def test_the_cause_is_judged_on_the_test_half_where_it_was_asked():
@@ -102,16 +111,24 @@ def test_no_page_carries_a_mark_that_the_results_do_not_give():
     right = mark(verdict.evidence())
     for page in (ROOT / "README.md", *(ROOT / "book").glob("*.md"), ROOT / "CITATION.cff"):
         for found in re.findall(r"\[¬?Re\]", page.read_text(encoding="utf-8")):
-            assert found == right, f"{page.name} says {found}, the results {right}: python book/make/readme.py, or change the page"
+            assert found == right, (
+                f"{page.name} says {found}, the results {right}: python book/make/readme.py, or change the page"
+            )
 
 
 def test_every_opening_is_committed_with_what_was_frozen():
     listed = json.loads((ROOT / "results/test/openings.json").read_text())["openings"]
     files = {p.name for p in (ROOT / "results/test").glob("*.json")} - {"openings.json"}
-    assert [entry["file"] for entry in listed] == list(dict.fromkeys(entry["file"] for entry in listed)) and {e["file"] for e in listed} == files
+    assert [entry["file"] for entry in listed] == list(dict.fromkeys(entry["file"] for entry in listed)) and {
+        e["file"] for e in listed
+    } == files
     for entry in listed:
         frozen = entry["frozen"]
-        assert re.fullmatch(r"[0-9a-f]{40}", frozen["commit"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", frozen["date"]) and entry["seeds"]
+        assert (
+            re.fullmatch(r"[0-9a-f]{40}", frozen["commit"])
+            and re.fullmatch(r"\d{4}-\d\d-\d\d", frozen["date"])
+            and entry["seeds"]
+        )
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in frozen["files"].values())
     first = verdict.openings()[0]["results"]
     assert len(first["photographs"]) == 27 and "prn_full" in first["rows"] and "refined" not in first["rows"]

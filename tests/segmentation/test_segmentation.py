@@ -14,15 +14,7 @@ from maa.errors import MaaError
 from maa.inference import FULL_SCALE, LAST, ROWS, SECOND_STAGE, Beyond, Settings, System
 from maa.models import HGN, PRN, UNet, network_fingerprint
 from maa.phantom import PhantomConfig, make_phantom
-from maa.segmentation import (
-    OUTLINE,
-    Segmentation,
-    field_diameter,
-    photographs_of,
-    resize_factor,
-    segment,
-    segment_files,
-)
+from maa.segmentation import OUTLINE, Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
 
 
 class DarkSpots:
@@ -352,7 +344,9 @@ def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
 
 
 def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
-    monkeypatch.setattr("maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     with pytest.raises(MaaError, match="No space left"):
         segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
     assert not {path.name for path in (tmp_path / "out").iterdir()} & set(segmentation.TABLES)

@@ -11,18 +11,7 @@ from PIL import Image
 
 from maa.inference import FULL_SCALE
 from maa.segmentation import OUTLINE, Segmentation
-from maa.segmentation.summary import (
-    CROPS,
-    FEW,
-    Entry,
-    contact_sheet,
-    entry,
-    fitting,
-    font,
-    page,
-    ringed,
-    sizes,
-)
+from maa.segmentation.summary import CROPS, FEW, Entry, contact_sheet, entry, fitting, font, page, ringed, sizes
 
 NASTY = "<script>alert('1')</script> \"Müller\" & 100%#?"
 

@@ -10,6 +10,8 @@ from maa.replication.profiles import Profile
 from maa.replication.study import Study
 from maa.training import HGNConfig, PRNConfig, Schedule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(real_idrid, tmp_path, monkeypatch):

@@ -95,7 +95,9 @@ def test_the_loop_learns_reports_and_records():
     assert history["loss"].iloc[-1] < 0.01 < history["loss"].iloc[0]
     # Training metrics are means since the last report.
     assert history["twice"].to_numpy() == pytest.approx(2 * history["loss"].to_numpy())
-    assert history["learning_rate"].to_numpy() == pytest.approx([Schedule(300, learning_rate=0.1).learning_rate_at(s - 1) for s in history["step"]])
+    assert history["learning_rate"].to_numpy() == pytest.approx(
+        [Schedule(300, learning_rate=0.1).learning_rate_at(s - 1) for s in history["step"]]
+    )
     assert (np.diff(history["seconds"]) >= 0).all()
 
 
@@ -337,7 +339,7 @@ def test_an_hgn_batch_is_half_ma_an_eighth_rim_and_the_rest_healthy(drawn_stacks
     assert task.shares == {"ma": 32, "rim": 8 if rim else 0, "healthy": 24 if rim else 32}
     model = Recorder()
     task.loss(model, 0, np.random.default_rng(0))
-    patches, = model.seen
+    (patches,) = model.seen
     assert len(patches) == 64
     parts, expected = lesions_and_parts(task, rim)
     for name, part in parts.items():
@@ -427,7 +429,7 @@ def test_a_prn_batch_is_half_ma_an_eighth_rim_and_the_rest_what_the_sampler_draw
     expected["healthy"] = task.pools["healthy"][[3, 17]]
     model = Recorder(outputs=2)
     loss, measured = task.loss(model, 0, np.random.default_rng(0))
-    patches, = model.seen
+    (patches,) = model.seen
     assert patches.shape == (64, 2, 45, 45, 3) and {"cross_entropy", "triplet", "active"} <= measured.keys()
     for name, part in parts.items():
         pool = {patch.tobytes() for patch in gather_scales(drawn_stacks, expected[name], 45)}
