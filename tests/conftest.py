@@ -127,4 +127,4 @@ def float32(monkeypatch):
 
     monkeypatch.setattr("maa.training.loop.device", lambda: torch.device("cpu"))
     for module in ("maa.inference.maps", "maa.inference.candidates", "maa.training.loop", "maa.training.probe"):
-        monkeypatch.setattr(f"{module}.mixed_precision", lambda on: contextlib.nullcontext())
+        monkeypatch.setattr(f"{module}.mixed_precision", lambda device: contextlib.nullcontext())

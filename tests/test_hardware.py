@@ -12,9 +12,9 @@ from maa.hardware import device, keep_memory, mixed_precision
 
 
 def test_the_device_is_one_that_can_compute():
-    on = device()
-    assert on.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert (torch.ones(2, device=on) * 2).sum().item() == 4
+    found = device()
+    assert found.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert (torch.ones(2, device=found) * 2).sum().item() == 4
 
 
 def test_bfloat16_is_used_only_where_it_pays(monkeypatch):
@@ -40,22 +40,22 @@ class Library:
 
 
 def test_only_glibc_is_told_to_keep_memory(monkeypatch):
-    told, opened = [], []
+    options, opened = [], []
 
     def library(functions):
         return lambda name: opened.append(name) or Library(**functions)
 
-    mallopt = {"mallopt": lambda option, value: told.append((option, value)) or 1}
+    mallopt = {"mallopt": lambda option, value: options.append((option, value)) or 1}
     for platform in ("darwin", "win32"):  # where the C library is not even opened
         monkeypatch.setattr(sys, "platform", platform)
         monkeypatch.setattr(hardware.ctypes, "CDLL", library(mallopt))
-        assert keep_memory() is None and told == opened == []
+        assert keep_memory() is None and options == opened == []
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(hardware.ctypes, "CDLL", library({}))  # musl
     assert keep_memory() is None and opened == [None]
     monkeypatch.setattr(hardware.ctypes, "CDLL", library(mallopt))
     keep_memory()
-    assert dict(told) == {-3: 2**30, -1: 2**31 - 1}  # as malloc.h numbers them; both fit the int they are given as
+    assert dict(options) == {-3: 2**30, -1: 2**31 - 1}  # as malloc.h numbers them; both fit the int they are given as
 
 
 @pytest.mark.skipif(not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="only glibc is told")

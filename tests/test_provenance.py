@@ -111,13 +111,13 @@ def test_write_json_replaces_in_one_step(tmp_path, monkeypatch):
 
 
 def test_environment_says_what_a_run_depends_on():
-    about = environment()
-    assert {"maa", "python", "torch", "numpy", "cores", "machine", "gpu", "time"} <= about.keys()
+    machine = environment()
+    assert {"maa", "python", "torch", "numpy", "cores", "machine", "gpu", "time"} <= machine.keys()
     import torch
 
-    assert about["torch"] == torch.__version__
-    json.dumps(about)
-    assert not any(str(Path.home()) in str(value) for value in about.values())
+    assert machine["torch"] == torch.__version__
+    json.dumps(machine)
+    assert not any(str(Path.home()) in str(value) for value in machine.values())
 
 
 def test_cache_folder_is_the_variable_or_the_home(tmp_path, monkeypatch):

@@ -33,19 +33,22 @@ def describe(app, pagename, templatename, context, doctree):
     if doctree is None:
         return
     first = next((p for p in doctree.findall(nodes.paragraph) if len(p.astext()) > 60), None)
-    about = " ".join(first.astext().split()) if first else app.config.html_title
-    about = about if len(about) <= 200 else about[:200].rsplit(" ", 1)[0] + " ..."
+    summary = " ".join(first.astext().split()) if first else app.config.html_title
+    summary = summary if len(summary) <= 200 else summary[:200].rsplit(" ", 1)[0] + " ..."
     base = app.config.html_baseurl.rstrip("/")
     tags = {
         "og:type": "article",
         "og:site_name": app.config.html_title,
         "og:title": context["title"],
-        "og:description": about,
+        "og:description": summary,
         "og:url": f"{base}/{pagename}.html",
         "og:image": f"{base}/_static/card.jpg",
         "og:image:alt": "A synthetic fundus photograph beside the title, Seeing the smallest lesion",
     }
-    lines = [f'<meta name="description" content="{escape(about)}">', '<meta name="twitter:card" content="summary_large_image">']
+    lines = [
+        f'<meta name="description" content="{escape(summary)}">',
+        '<meta name="twitter:card" content="summary_large_image">',
+    ]
     lines += [f'<meta property="{key}" content="{escape(value)}">' for key, value in tags.items()]
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)
 

@@ -96,8 +96,8 @@ def main(data: str) -> None:
     figure = draw(fundus.image[window], marks)
     figure.savefig(PICTURE, pil_kwargs={"quality": 82, "optimize": True})
     counts = {kind: sum(mark[0] == kind for mark in marks) for kind in INK}
-    about = {"photograph": name, "row": row, "column": column, "height": HEIGHT, "width": WIDTH, "threshold": threshold}
-    write_json(RECORD, about | counts | {"shipped": shipped(), "environment": environment()})
+    record = {"photograph": name, "row": row, "column": column, "height": HEIGHT, "width": WIDTH, "threshold": threshold}
+    write_json(RECORD, record | counts | {"shipped": shipped(), "environment": environment()})
 
 
 if __name__ == "__main__":

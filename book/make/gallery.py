@@ -40,8 +40,8 @@ def main(data: str) -> None:
     dots = pooled_breakdown(found)["dark_dots"][: COLUMNS * ROWS]
     labelled = np.random.default_rng(0).permutation(lesions)[:COLUMNS]
     draw(dataset, stacks[0].names, dots, labelled.tolist())
-    about = {"threshold": threshold, "dots": dots, "labelled": labelled, "environment": environment()}
-    write_json(ROOT / "results/idrid-full/gallery.json", about)
+    record = {"threshold": threshold, "dots": dots, "labelled": labelled, "environment": environment()}
+    write_json(ROOT / "results/idrid-full/gallery.json", record)
 
 
 def draw(dataset, names, dots: list[dict], labelled: list[tuple[int, int, int]]) -> None:

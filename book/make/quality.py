@@ -77,11 +77,11 @@ def spread(measured: list[quality.Quality]) -> dict:
 
 def described(measured: list[quality.Quality], factor: float = 1.0) -> dict:
     """The spread of each measure, and how many photographs got each warning (by its first words)."""
-    said = [sentence.split(":")[0] for one in measured for sentence in quality.warnings(one, factor)]
+    counted = [sentence.split(":")[0] for one in measured for sentence in quality.warnings(one, factor)]
     return {
         "photographs": len(measured),
         "measures": spread(measured),
-        "warned": {one: said.count(one) for one in sorted(set(said))},
+        "warned": {one: counted.count(one) for one in sorted(set(counted))},
     }
 
 

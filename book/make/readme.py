@@ -85,15 +85,15 @@ def further(test: dict | None, file: Path = SOURCE.with_name("beyond.json")) -> 
     rows = json.loads(file.read_text())["rows"]
     last = rows["all_prn_unlabelled"]["average_precision"]
     opened = test["rows"].get("all_prn_unlabelled") if test else None
-    said = ""
+    tested = ""
     if opened:
         ap = opened["average_precision"]
-        said = f"  On the test half it has {ap['value']:.4f} ({ap['low']:.3f} to {ap['high']:.3f}); the challenge's winner reported 0.5017."
+        tested = f"  On the test half it has {ap['value']:.4f} ({ap['low']:.3f} to {ap['high']:.3f}); the challenge's winner reported 0.5017."
     long = [rows[row]["average_precision"]["value"] for row in ("hgn_1x_long", "hgn_half_long")]
     return (
         f"At equal compute, trained on as many patches as the whole system, HGN 1x has {long[0]:.4f} and HGN 0.5x {long[1]:.4f} (one seed).  "
         f"Beyond the paper, with dense labels, a U-Net has {rows['unet']['average_precision']['value']:.4f}; two of them, the HGNs and a second stage "
-        f"that saw the unlabelled ground of diseased photographs {last['value']:.4f} ({last['low']:.2f} to {last['high']:.2f}).{said}"
+        f"that saw the unlabelled ground of diseased photographs {last['value']:.4f} ({last['low']:.2f} to {last['high']:.2f}).{tested}"
     )
 
 
@@ -154,8 +154,8 @@ def renewed(readme: str, evidence: verdict.Evidence) -> str:
 
 def abstract(citation: str, evidence: verdict.Evidence) -> str:
     """The citation file with its abstract written anew."""
-    said = re.sub(r"[*]+", "", verdict.answer(evidence)).replace('"', "'")
-    line = f'abstract: "{verdict.mark(evidence)} {said}"'
+    sentences = re.sub(r"[*]+", "", verdict.answer(evidence)).replace('"', "'")
+    line = f'abstract: "{verdict.mark(evidence)} {sentences}"'
     return re.sub(r"^abstract: .*$", lambda _: line, citation, flags=re.MULTILINE)
 
 

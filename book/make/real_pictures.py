@@ -128,8 +128,8 @@ def main(data: str) -> None:
     stacks, records = study.validation, study.records("validation")
     system = System.load(ROOT / "maa/pretrained")
     for name, make in (("embedding", embedding), ("crop", crop)):
-        about = make(system, stacks, records) | {"attribution": ATTRIBUTION, "environment": environment()}
-        write_json(OUT / f"{name}.json", about)
+        record = make(system, stacks, records) | {"attribution": ATTRIBUTION, "environment": environment()}
+        write_json(OUT / f"{name}.json", record)
         print(f"{OUT / name}.json: {(OUT / f'{name}.json').stat().st_size / 1000:.0f} kB")
 
 

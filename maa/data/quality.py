@@ -112,7 +112,7 @@ def warnings(quality: Quality, factor: float = 1.0) -> tuple[str, ...]:
     if quality.glare <= GLARE and (quality.colour < RETINA_COLOUR or quality.unevenness > RETINA_EVEN):
         return ("This does not have the colours of a retina: what is marked in it means nothing.",)
     dark, coarse = quality.brightness < DARK, factor > COARSE
-    said = {
+    sentences = {
         "Too dark: the least contrast, of which microaneurysms consist, is lost in the camera's noise.": dark,
         f"Over-exposed: {quality.glare:.0%} of the field is white, and no lesion can be seen there.": quality.glare > GLARE,
         # Neither focus nor blocks can be told from a few grey levels, nor focus from a few pixels.
@@ -122,7 +122,7 @@ def warnings(quality: Quality, factor: float = 1.0) -> tuple[str, ...]:
         f"Too few pixels: enlarged {factor:.1f} times to reach the scale of the training photographs, it cannot show small "
         "lesions (unless the camera's field is smaller than was said: --degrees).": coarse,
     }  # fmt: skip
-    return tuple(sentence for sentence, so in said.items() if so)
+    return tuple(sentence for sentence, so in sentences.items() if so)
 
 
 def _colour(image: np.ndarray, fov: np.ndarray) -> tuple[float, float]:

@@ -126,10 +126,10 @@ class LesionScores:
                 f"Candidates of {name} lie outside the image of {truth.shape[0]} x {truth.shape[1]} pixels; "
                 "give positions at the truth mask's resolution."
             )
-        kept = levels > 0
+        valid = levels > 0
         if fov is not None:
-            kept &= fov[np.rint(row).astype(int), np.rint(column).astype(int)]
-        row, column, levels = row[kept], column[kept], levels[kept]
+            valid &= fov[np.rint(row).astype(int), np.rint(column).astype(int)]
+        row, column, levels = row[valid], column[valid], levels[valid]
         lesion_map, lesions = map_lesions(truth)
         candidates = {"row": row, "column": column, "area": np.ones(len(row), np.int64), "score": PROBABILITIES[levels]}
         self._keep(name, candidates, lesions, pairs_at(lesion_map, row, column))

@@ -112,12 +112,12 @@ def score_patches(
     probabilities : ndarray, shape (K,), float32
     embeddings : ndarray, shape (K, embedding_size), float32
     """
-    on = next(prn.parameters()).device
+    device = next(prn.parameters()).device
     probabilities, embeddings = [np.empty(0, np.float32)], [np.empty((0, prn.embedding_size), np.float32)]
-    with torch.inference_mode(), mixed_precision(on):
+    with torch.inference_mode(), mixed_precision(device):
         for start in range(0, len(where), batch):
             patches = gather_scales(stacks, where[start : start + batch], prn.patch_size)
-            logits, embedding = prn(torch.from_numpy(patches).to(on))
+            logits, embedding = prn(torch.from_numpy(patches).to(device))
             probabilities.append(torch.sigmoid(logits.float()).cpu().numpy())
             embeddings.append(embedding.cpu().numpy())
     return np.concatenate(probabilities), np.concatenate(embeddings)

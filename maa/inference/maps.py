@@ -40,9 +40,9 @@ def dense_map(model: HGN | UNet, image: np.ndarray, fov: np.ndarray, tile: int =
     half = model.patch_size // 2
     padded = np.pad(image, ((half, half), (half, half), (0, 0)), constant_values=128)
     result = np.zeros((height, width), np.uint16)
-    on = next(model.parameters()).device
+    device = next(model.parameters()).device
     keep_memory()
-    with torch.inference_mode(), mixed_precision(on):
+    with torch.inference_mode(), mixed_precision(device):
         for top in range(0, height, tile):
             for left in range(0, width, tile):
                 inside = fov[top : top + tile, left : left + tile]
@@ -50,7 +50,7 @@ def dense_map(model: HGN | UNet, image: np.ndarray, fov: np.ndarray, tile: int =
                     continue
                 rows, columns = inside.shape
                 seen = padded[top : top + rows + 2 * half, left : left + columns + 2 * half]
-                logits = model.dense(torch.from_numpy(seen[None]).to(on)).float()
+                logits = model.dense(torch.from_numpy(seen[None]).to(device)).float()
                 result[top : top + rows, left : left + columns] = to_map(torch.sigmoid(logits[0]).cpu().numpy()) * inside
     return result
 

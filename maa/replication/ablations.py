@@ -156,7 +156,7 @@ class _Measured:
     """Scores of one run of a variant, at its best weight, and what is worth telling of the run."""
 
     scores: evaluation.PixelScores
-    about: Json = field(default_factory=dict)
+    details: Json = field(default_factory=dict)
 
 
 def _runs(study: Study, seed: int, questions: Mapping[str, Mapping[str, Changes]]) -> dict[tuple[str, str], Trained[PRN]]:
@@ -192,7 +192,9 @@ def _first_stage(
     study: Study, validation: Validation, seed: int, question: str, scales: Sequence[float], answers: Mapping[str, Changes]
 ) -> Json:
     """The answers to a question about the first stage: of each scale alone and, where both were asked, of their fusion."""
-    runs = {name: {f"HGN {scale:g}x": study.hgn(scale, seed, **told) for scale in scales} for name, told in answers.items()}
+    runs = {
+        name: {f"HGN {scale:g}x": study.hgn(scale, seed, **changes) for scale in scales} for name, changes in answers.items()
+    }
 
     def maps(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         for name, networks in runs.items():
@@ -233,7 +235,7 @@ def _compared(answers: Mapping[str, Sequence[_Measured]]) -> Json:
             "average_precision": asdict(evaluation.bootstrap_average_precision(runs, samples=1000)),
             "difference": asdict(evaluation.paired_bootstrap(runs, reference, samples=1000).difference),
             "seeds": [evaluation.average_precision(*run.pooled()) for run in runs],
-            **measured[0].about,
+            **measured[0].details,
         }
     return compared
 

@@ -64,7 +64,7 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     validation = Validation(study, seed)
 
     def mapped(run: Trained[UNet], index: int, what: str, ways: int) -> np.ndarray:
-        return validation.kept(run, what, index, lambda: mirrored_map(run.model, validation.stacks, index, ways))
+        return validation.cached(run, what, index, lambda: mirrored_map(run.model, validation.stacks, index, ways))
 
     def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         first = validation.maps(index)

@@ -86,12 +86,12 @@ def experiment(
             assert np.array_equal(whole[0].pixels, labels[0].pixels), "the same photographs, whatever is labelled"
             for source in SOURCES:
                 for seed in profile.seeds:
-                    about = {"share": share, "source": source, "seed": seed}
+                    setting = {"share": share, "source": source, "seed": seed}
                     hgn = studies[share].hgn(1.0, seed, source=source).model
-                    entries.append({**about, "network": "hgn_1x", **_map_precision(hgn, whole[0], labels[0])})
+                    entries.append({**setting, "network": "hgn_1x", **_map_precision(hgn, whole[0], labels[0])})
                     for name, selective in _SAMPLING.items():
                         prn = studies[share].prn(seed, triplet_weight=0.0, selective=selective, warm=False, source=source).model
-                        entries.append({**about, "network": f"prn_{name}", **_patch_precision(prn, whole, labels)})
+                        entries.append({**setting, "network": f"prn_{name}", **_patch_precision(prn, whole, labels)})
                     advance(len(entries) // 3)
     results = {
         "profile": asdict(profile),

@@ -47,7 +47,7 @@ class Validation:
             for run in self.first_stage.values():
                 self.alone(run, index)
 
-    def kept(self, run: Trained[Any], what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def cached(self, run: Trained[Any], what: str, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
         key = fingerprint(self.data, run.record.key, what, recipe("maps"), str(device()), precision(device()))
         path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
@@ -60,7 +60,7 @@ class Validation:
         """The map that a hypothesis generation network of either scale gives without the other."""
         row = "hgn_1x" if run.record.name == "hgn-1x" else "hgn_half"
         system = System(hgn_1x=run.model) if row == "hgn_1x" else System(hgn_half=run.model)
-        return self.kept(run, "alone", index, lambda: system.maps(self.stacks, index)[row])
+        return self.cached(run, "alone", index, lambda: system.maps(self.stacks, index)[row])
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
         """The maps of the first stage, by row."""

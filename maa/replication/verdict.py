@@ -195,19 +195,19 @@ def cause_in_words(results: Json) -> str:
 def answer(evidence: Evidence) -> str:
     """Does the 30 % hold?  One bold sentence and its numbers, as Markdown.  Explained in ch:gain."""
     whole = gain(evidence.size, FULL_SYSTEM, "hgn_1x")
-    said = [f"**{headline(evidence)}**"]
+    sentences = [f"**{headline(evidence)}**"]
     if evidence.test:
         before = gain(evidence.validation, FULL_SYSTEM, "hgn_1x")
-        said.append(
+        sentences.append(
             f"On IDRiD's {photographs(evidence.test)}, the paper's own, the whole system is {in_words(whole)} from the single network; the "
             f"paper has +{100 * PAPER_GAIN:.2f} %.  ({photographs(evidence.validation).capitalize()} had said {in_words(before)}.)"
         )
     else:
-        said.append(size_in_words(evidence.validation))
+        sentences.append(size_in_words(evidence.validation))
     if evidence.cause is not evidence.test and evidence.test:
-        said.append("What brings the gain was not asked of them yet.")
-    said.append(cause_in_words(evidence.cause))
-    return "  ".join(said)
+        sentences.append("What brings the gain was not asked of them yet.")
+    sentences.append(cause_in_words(evidence.cause))
+    return "  ".join(sentences)
 
 
 def curves(results: Json, names: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:

@@ -285,15 +285,15 @@ def test_every_control_moves_its_picture_by_keyboard_and_no_kernel_runs(opened):
             control.focus()
             control.press("Home")
             steps = int(float(control.get_attribute("aria-valuemax")) - float(control.get_attribute("aria-valuemin")))
-            told = set()
+            names = set()
             for _ in range(steps + 1):
                 pictures = explorer.evaluate(PICTURE)
                 assert len(pictures) == 1, "one position shows one picture"
                 seen.add(tuple(pictures))
-                told.add(control.get_attribute("aria-valuetext"))
+                names.add(control.get_attribute("aria-valuetext"))
                 control.press("ArrowRight")
             assert len(seen) == steps + 1, f"{steps + 1} positions show {len(seen)} pictures"
-            assert len(told) == steps + 1, "a screen reader hears each position by its name"
+            assert len(names) == steps + 1, "a screen reader hears each position by its name"
             assert control.get_attribute("aria-label"), "a slider without a name"
         if not sliders.count():
             seen = set()

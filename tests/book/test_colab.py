@@ -174,11 +174,11 @@ def test_binder_installs_maa_alone_and_editable(tmp_path, checkout):
 def wheel(folder: Path, name: str, version: str) -> None:
     """A wheel with nothing in it but its name."""
     folder.mkdir()
-    about = f"{name}-{version}.dist-info"
+    metadata = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
-        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{about}/RECORD", "")
+        file.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{metadata}/RECORD", "")
 
 
 @pytest.fixture

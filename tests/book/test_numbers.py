@@ -295,8 +295,12 @@ def test_a_number_without_a_source_is_reported_by_page_and_line_with_its_sentenc
     assert [number.printed for number in found] == ["0.4321", "41 minutes", "12,345", "seven per cent"]
     assert [number.where for number in found] == [f"made_up.md, line {line}" for line in (3, 4, 4, 4)]
     assert found[0].sentence == "We reached 0.4321 in … runs, after 41 minutes, on 12,345 patches: seven per cent."
-    said = complaint(found)
-    assert "made_up.md, line 3: 0.4321\n    We reached 0.4321 in" in said and "{glue:text}" in said and "facts.json" in said
+    message = complaint(found)
+    assert (
+        "made_up.md, line 3: 0.4321\n    We reached 0.4321 in" in message
+        and "{glue:text}" in message
+        and "facts.json" in message
+    )
 
 
 def test_a_number_of_a_notebook_is_reported_by_its_cell_and_line(tmp_path):
@@ -333,8 +337,8 @@ def test_a_fact_read_from_the_results_is_wrong_as_soon_as_they_change(tmp_path):
     assert not unaccounted(page, [fact])
     assert unaccounted(page, [fact | {"pages": ["another"]}]), "a short number is excused on the pages that it names only"
     file.write_text(json.dumps({"rows": {"fused": {"gain": 0.1302, "curve": [0.13]}}}))
-    said = complaint(unaccounted(page, []), tmp_path)
-    assert said.count("perhaps") == 1 and "perhaps results('full/a.json')['rows']['fused']['gain']" in said
+    message = complaint(unaccounted(page, []), tmp_path)
+    assert message.count("perhaps") == 1 and "perhaps results('full/a.json')['rows']['fused']['gain']" in message
 
 
 @pytest.mark.parametrize(

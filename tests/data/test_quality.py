@@ -17,7 +17,7 @@ def phantom():
     return make_phantom(7)
 
 
-def said(image, fov, factor=1.0):
+def warned(image, fov, factor=1.0):
     return [sentence.split(":")[0] for sentence in quality.warnings(quality.measure(image, fov, factor), factor)]
 
 
@@ -35,18 +35,18 @@ def compressed(image, level):
 @pytest.mark.parametrize("size", [128, 600, 1024])
 def test_no_warning_of_a_phantom(seed, size):
     eye = make_phantom(seed, diseased=seed % 2 == 0, config=PhantomConfig(size=size))
-    assert said(eye.image, eye.fov) == []
+    assert warned(eye.image, eye.fov) == []
 
 
 def test_every_way_to_spoil_a_photograph_is_told_by_its_name(phantom):
     image, fov = phantom.image, phantom.fov
-    assert said(image, fov) == []
-    assert said(blurred(image, 6), fov) == ["Out of focus"]
-    assert said((image * 0.12).astype(np.uint8), fov) == ["Too dark"]
-    assert said(np.clip(image * 4.0, 0, 255).astype(np.uint8), fov) == ["Over-exposed"]
-    assert said(np.clip(image * 1.4, 0, 255).astype(np.uint8), fov) == [], "red alone may be saturated"
-    assert said(compressed(image, 8), fov) == ["Strongly compressed"]
-    assert said(image, fov, quality.COARSE + 0.1) == ["Too few pixels"]
+    assert warned(image, fov) == []
+    assert warned(blurred(image, 6), fov) == ["Out of focus"]
+    assert warned((image * 0.12).astype(np.uint8), fov) == ["Too dark"]
+    assert warned(np.clip(image * 4.0, 0, 255).astype(np.uint8), fov) == ["Over-exposed"]
+    assert warned(np.clip(image * 1.4, 0, 255).astype(np.uint8), fov) == [], "red alone may be saturated"
+    assert warned(compressed(image, 8), fov) == ["Strongly compressed"]
+    assert warned(image, fov, quality.COARSE + 0.1) == ["Too few pixels"]
 
 
 def test_a_picture_without_a_retina_gets_that_warning_alone(phantom):
@@ -55,13 +55,13 @@ def test_a_picture_without_a_retina_gets_that_warning_alone(phantom):
     blue = np.where(disc, (60, 90, 160), 0).astype(np.uint8)
     patchwork = np.where(disc & ((rows // 50 + columns // 50) % 2 == 0)[..., None], (200, 40, 10), blue).astype(np.uint8)
     for image in (blue, patchwork):
-        assert said(image, disc[..., 0]) == ["This does not have the colours of a retina"]
+        assert warned(image, disc[..., 0]) == ["This does not have the colours of a retina"]
 
 
 def test_pictures_of_other_things_and_a_retina_of_another_camera():
     data = pytest.importorskip("skimage.data")
     for picture in (data.astronaut(), data.chelsea(), data.coffee()):
-        assert said(picture, field_of_view(picture)) == ["This does not have the colours of a retina"]
+        assert warned(picture, field_of_view(picture)) == ["This does not have the colours of a retina"]
 
 
 def test_measures_hardly_depend_on_the_scale_at_which_a_photograph_comes(phantom):
@@ -81,7 +81,7 @@ def test_blocks_are_found_whichever_pixel_they_begin_at(phantom):
 @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (20, 20)])
 def test_a_photograph_of_a_few_pixels_is_measured_without_error(shape):
     image = np.full((*shape, 3), (180, 90, 40), np.uint8)
-    assert said(image, np.ones(shape, bool)) == []
+    assert warned(image, np.ones(shape, bool)) == []
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_no_warning_of_real_photographs_and_one_of_each_spoiled_copy(real_idrid)
         image = read_image(file)
         fov = field_of_view(image)
         factor = resize_factor(fov)[0]
-        assert said(image, fov, factor) == [], file.name
-        assert "Out of focus" in said(blurred(image[::2, ::2], 3), fov[::2, ::2], 2.0), file.name
-        assert "Too dark" in said((image * 0.12).astype(np.uint8), fov, factor), file.name
-        assert "Strongly compressed" in said(compressed(image, 8), fov, factor), file.name
+        assert warned(image, fov, factor) == [], file.name
+        assert "Out of focus" in warned(blurred(image[::2, ::2], 3), fov[::2, ::2], 2.0), file.name
+        assert "Too dark" in warned((image * 0.12).astype(np.uint8), fov, factor), file.name
+        assert "Strongly compressed" in warned(compressed(image, 8), fov, factor), file.name

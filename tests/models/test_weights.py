@@ -152,8 +152,8 @@ def test_a_header_that_no_network_of_ours_has_is_refused_before_anything_is_allo
 
 def test_weights_of_another_version_of_the_architecture(hgn, tmp_path):
     path = tmp_path / "a.safetensors"
-    about = {"architecture": "HGN", "arguments": {"width": 5, "depth": 8}}
-    save_file({name: value.contiguous() for name, value in hgn.state_dict().items()}, path, {"maa": json.dumps(about)})
+    metadata = {"architecture": "HGN", "arguments": {"width": 5, "depth": 8}}
+    save_file({name: value.contiguous() for name, value in hgn.state_dict().items()}, path, {"maa": json.dumps(metadata)})
     with pytest.raises(MaaError, match="another version") as error:
         load_weights(path, HGN)
     assert sentence(error, path)

@@ -34,8 +34,8 @@ def answered(tiny_phantom, tmp_path_factory):
         patch.setattr(ablations, "FIRST_STAGE_QUESTIONS", {"side": ((0.5,), sides), "both": ((1.0, 0.5), sides)})
         patch.setattr(ablations, "LARGE_POOL", 90)
         patch.setattr(ablations, "THRESHOLDS", (0.001, 0.5))
-        told = open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out"
-        yield out / "out", ablate(*told), decide(*told)
+        arguments = open_dataset(tiny_phantom), replace(TINY, seeds=SEEDS), out / "out"
+        yield out / "out", ablate(*arguments), decide(*arguments)
 
 
 def test_each_question_changes_one_thing():
@@ -94,12 +94,12 @@ def test_the_record_of_a_run_holds_what_was_measured_of_it(answered):
         metrics = json.loads(path.read_text())
         assert 0 <= metrics["f1"] <= 1
         measured.append(metrics["average_precision"])
-    told = [
+    stated = [
         answer["seeds"][0]
         for question in ("rims of lesions", "scales of the patch")
         for answer in ablated["questions"][question].values()
     ]
-    assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured) for t in told)
+    assert all(any(value == pytest.approx(t, abs=1e-12) for value in measured) for t in stated)
 
 
 def test_the_learned_fusion_never_saw_the_photograph_it_is_used_on():

@@ -168,9 +168,9 @@ def test_on_test_the_thresholds_of_validation_are_used_unseen(run, monkeypatch):
 def test_no_threshold_is_ever_chosen_on_test(run):
     dataset, out, _ = run
     system = System.load(out / "weights")
-    kept = {row: value for row, value in system.settings.thresholds.items() if row != "prn_full"}
+    thresholds = {row: value for row, value in system.settings.thresholds.items() if row != "prn_full"}
     with pytest.raises(MaaError, match="--split validation"):
-        evaluate(replace(system, settings=replace(system.settings, thresholds=kept)), dataset, "test")
+        evaluate(replace(system, settings=replace(system.settings, thresholds=thresholds)), dataset, "test")
 
 
 def test_evaluation_writes_what_json_can_hold(run, tmp_path):

@@ -324,11 +324,11 @@ def test_profiles_are_found_by_their_names():
 
 def test_a_record_without_its_weights_is_trained_anew(dataset, tmp_path):
     first = Study(dataset, TINY, tmp_path).hgn(0.5)
-    kept = {name: value.clone() for name, value in first.model.state_dict().items()}
+    weights = {name: value.clone() for name, value in first.model.state_dict().items()}
     first.path.unlink()  # a checkout has the records of the runs and not their weights
     again = Study(dataset, TINY, tmp_path).hgn(0.5)
     assert again.path.exists() and again.path == first.path
-    assert all(torch.equal(value, kept[name]) for name, value in again.model.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
 
 
 PUBLISHED = sorted((Path(__file__).resolve().parents[2] / "results").glob("*/runs/*/run.json"))

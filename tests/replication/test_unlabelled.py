@@ -31,9 +31,9 @@ def few(monkeypatch, tmp_path):
 def test_every_network_is_judged_by_the_truth_and_by_the_labels(few, tmp_path):
     results = experiment(tmp_path, PHANTOM, SMALL, (0.0, 0.5))
     assert json.loads((tmp_path / "unlabelled.json").read_text())["networks"] == results["networks"]
-    told = [(entry["share"], entry["source"], entry["network"]) for entry in results["networks"]]
+    entries = [(entry["share"], entry["source"], entry["network"]) for entry in results["networks"]]
     networks = ("hgn_1x", "prn_uniform", "prn_selective")
-    assert told == [(share, source, name) for share in (0.0, 0.5) for source in SOURCES for name in networks]
+    assert entries == [(share, source, name) for share in (0.0, 0.5) for source in SOURCES for name in networks]
     for entry in results["networks"]:
         assert 0 < entry["true"] < 1 and 0 < entry["labelled"] < 1
         # With everything labelled the two rulers are one.

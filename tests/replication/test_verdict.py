@@ -76,9 +76,9 @@ LARGE, NEAR, SMALL, UNSURE = (0.35, 0.2, 0.5), (0.28, 0.1, 0.4), (0.28, 0.1, 0.3
 def test_before_an_opening_the_answer_follows_validation(whole, ideas, sign, bold, together):
     evidence = Evidence(results(whole, ideas))
     assert evidence.size is evidence.cause is evidence.validation and mark(evidence) == sign
-    said = answer(evidence)
-    assert said.startswith(f"**{bold}**") and f"selective sampling, {together}:" in said
-    assert in_words(dict(zip(("value", "low", "high"), whole))) in said and "On 3 validation photographs, 2 seeds" in said
+    text = answer(evidence)
+    assert text.startswith(f"**{bold}**") and f"selective sampling, {together}:" in text
+    assert in_words(dict(zip(("value", "low", "high"), whole))) in text and "On 3 validation photographs, 2 seeds" in text
 
 
 def test_a_second_network_that_adds_nothing_to_the_control_confirms_no_reason():
@@ -89,11 +89,11 @@ def test_the_size_is_judged_on_the_test_half_once_that_is_open():
     for whole, sign in ((LARGE, "[Re]"), (SMALL, "[¬Re]")):
         evidence = Evidence(results(NEAR, NOTHING), (opened(UNSURE), opened(whole)))  # the last one counts
         assert mark(evidence) == sign and evidence.size is evidence.test and evidence.cause is evidence.validation
-        said = answer(evidence)
+        text = answer(evidence)
         assert (
-            "5 test photographs" in said
-            and "not asked of them yet" in said
-            and "3 validation photographs had said +28.0 %" in said
+            "5 test photographs" in text
+            and "not asked of them yet" in text
+            and "3 validation photographs had said +28.0 %" in text
         )
 
 

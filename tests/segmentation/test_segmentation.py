@@ -357,8 +357,8 @@ def test_warnings_reach_the_table_and_the_page(eyes, tmp_path):
     (eyes / "right.png").unlink()
     Image.fromarray(photograph() // 8).save(eyes / "dark.png")
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
-    said = dict(zip(report.photographs["image"], report.photographs["warnings"]))
-    assert said["left"] == () and said["dark"][0].startswith("Too dark")
+    warnings = dict(zip(report.photographs["image"], report.photographs["warnings"]))
+    assert warnings["left"] == () and warnings["dark"][0].startswith("Too dark")
     assert "Too dark" in (tmp_path / "out" / "photographs.csv").read_text()
     assert (tmp_path / "out" / "index.html").read_text().count("Too dark") == 1
 
