@@ -97,7 +97,7 @@ def inputs(page: Path, root: Path = ROOT, package: Path = PACKAGE) -> str:
     modules = modules_of(code, package)
     files = [root / "constraints.txt"]
     if modules:
-        files += (path for path in (package / "pretrained").rglob("*") if path.is_file())
+        files += (path for path in package.rglob("*") if path.is_file() and {"pretrained", "templates"} & set(path.parts))
     if "published" in code or "verdict" in code:
         files += (root / "results").glob("*/*.json")
     source = printable(code, package, modules) if "inspect" in code or "show(" in code else []

@@ -47,9 +47,7 @@ def rim_pixels(stack: ImageStack) -> np.ndarray:
 
     def rim(label: np.ndarray) -> np.ndarray:
         lesion = (label & MA) > 0
-        near: np.ndarray = dilate(lesion, RIM[1]) & ~dilate(lesion, RIM[0])
-        near &= (label & (FOV | LESION)) == FOV
-        return near
+        return dilate(lesion, RIM[1]) & ~dilate(lesion, RIM[0]) & ((label & (FOV | LESION)) == FOV)
 
     return _table(stack, rim)
 

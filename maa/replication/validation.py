@@ -53,8 +53,7 @@ class Validation:
         path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
         if not path.exists():
             write_array(path, make())
-        map_: np.ndarray = np.load(path)
-        return map_
+        return np.load(path)
 
     def alone(self, run: Trained[HGN], index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""

@@ -58,8 +58,7 @@ class SelectiveSampler:
     @property
     def probabilities(self) -> np.ndarray:
         """Sampling probabilities, shape (size,), float64, of sum 1."""
-        probabilities: np.ndarray = self.error.astype(np.float64) ** self.power / self._cumulative[-1]
-        return probabilities
+        return self.error.astype(np.float64) ** self.power / self._cumulative[-1]
 
     @property
     def effective_size(self) -> float:
@@ -103,8 +102,7 @@ class SelectiveSampler:
         # Inverting the cumulative sum takes log(size) a draw and no further memory.
         targets = rng.random(count) * self._cumulative[-1]
         drawn = np.searchsorted(self._cumulative, targets, side="right")
-        clipped: np.ndarray = np.minimum(drawn, self.error.size - 1)
-        return clipped
+        return np.minimum(drawn, self.error.size - 1)
 
 
 def draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -31,6 +31,7 @@ def book(tmp_path):
     (package / "pretrained").mkdir(parents=True)
     (package / "base.py").write_text('def one():\n    """One."""\n    return 1\n')
     (package / "room").mkdir()
+    (package / "room" / "templates").mkdir()
     (package / "room" / "__init__.py").write_text("from maa.room.top import two\n")
     (package / "room" / "top.py").write_text("def two():\n    from maa.base import one\n    return 2 * one()\n")
     (package / "other.py").write_text("THREE = 3\n")
@@ -68,6 +69,7 @@ def keys(book: Path) -> dict[str, str]:
         ("package/base.py", "def one():\n    return 4\n", {"computes", "prints"}),
         ("package/other.py", "THREE = 4\n", set()),
         ("package/pretrained/settings.json", "{}", {"computes", "prints"}),
+        ("package/room/templates/page.html", "<p>{{ one }}</p>", {"computes", "prints"}),
         ("results/run/results.json", '{"rows": 1}', {"reads", "judges"}),
         ("constraints.txt", "numpy==2\n", {"computes", "prints", "reads", "judges", "alone"}),
     ],

@@ -1,4 +1,4 @@
-"""The numbers that today's recipes give: three steps of each training, a map, a phantom, a sampler.  ``python tests/golden.py`` writes them.
+"""The numbers that today's recipes give: three steps of each training, a map, a phantom, a sampler.  ``python tests/replication/golden.py`` writes them.
 
 What is computed here is small and in float32 on one thread of a CPU, from fixed seeds.  tests/replication/test_golden.py compares it with
 tests/replication/golden.json, and says which version of `maa.replication.recipes` to raise when it moved.
@@ -83,8 +83,10 @@ def golden(stacks: tuple[ImageStack, ImageStack]) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
+    import sys
     import tempfile
 
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does
     from conftest import draw_records
 
     from maa.data import build_stacks

@@ -28,7 +28,7 @@ def test_a_recipe_gives_the_numbers_that_it_gave(today, family):
     for name, numbers in stored.items():
         assert np.allclose(today[family][name], numbers, rtol=TOLERANCE.get(name, 0), atol=0), (
             f"{family}: {name} is {today[family][name]} and was {numbers}.  If that is meant, results that were made before must not be "
-            f"taken for new ones: raise RECIPES[{family!r}], and write the numbers anew with python tests/golden.py."
+            f"taken for new ones: raise RECIPES[{family!r}], and write the numbers anew with python tests/replication/golden.py."
         )
 
 
