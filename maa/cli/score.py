@@ -82,6 +82,7 @@ def score(
         shares = (_interval(row["intervals"]["froc"][key]) for row in rows.values())
         table.add_row(f"lesions at {key} false alarm{'s' * (key in ('2', '4', '8'))}", *shares)
     table.add_row("FROC score, their mean", *(_interval(row["intervals"]["froc"]["score"]) for row in rows.values()))
+    table.caption = "Lesions: the share that is found, at so many false alarms a photograph."
     say(table)
 
     table = _table("The same maps under other rules", *names)
