@@ -74,15 +74,15 @@ def score(
 
     table = _table(f"{len(results['photographs'])} {split} photographs, 95 % intervals over photographs", *names)
     table.add_row("AUC PR, pooled", *(_interval(row["average_precision"]) for row in rows.values()))
-    table.add_row("AUC PR, mean of photographs", *(_interval(row["intervals"]["per_image_mean"]) for row in rows.values()))
+    table.add_row("AUC PR, mean", *(_interval(row["intervals"]["per_image_mean"]) for row in rows.values()))
     for key, name in (("f1", "F1"), ("precision", "precision"), ("recall", "recall")):
         table.add_row(name, *(_interval(row["intervals"][key]) for row in rows.values()))
     table.add_row("... at the threshold", *(f"{row['threshold']:.4f}" for row in rows.values()))
     for key in evaluation.FROC_NAMES:
         shares = (_interval(row["intervals"]["froc"][key]) for row in rows.values())
-        table.add_row(f"lesions at {key} false alarm{'s' * (key in ('2', '4', '8'))}", *shares)
+        table.add_row(f"lesions found at {key}", *shares)
     table.add_row("FROC score, their mean", *(_interval(row["intervals"]["froc"]["score"]) for row in rows.values()))
-    table.caption = "Lesions: the share that is found, at so many false alarms a photograph."
+    table.caption = "Mean: of the photographs' own AUC PR.  Lesions: their share, at so many false alarms a photograph."
     say(table)
 
     table = _table("The same maps under other rules", *names)

@@ -204,7 +204,8 @@ def read_map(path: PathLike, shape: tuple[int, int]) -> np.ndarray:
     Parameters
     ----------
     path : path-like
-        PNG, TIFF or NPY with one channel: 8 bits (255 is a probability of 1), 16 bits (65535), or float, 0 to 1 (32 bits in a TIFF).
+        PNG, TIFF or NPY with one channel: 8 bits (255 is a probability of 1), 16 bits (65535), or float, 0 to 1 (in a TIFF, of
+        32 bits).
     shape : (H, W)
         Of the photograph.  The map has this size, or a half, a quarter and so on of it, an odd side rounded up (as
         `maa.data.halve` does); a smaller one is doubled bilinearly, as `maa.inference.upsample` does it, as often as it takes.
@@ -280,7 +281,7 @@ def _check_range(pixels: evaluation.PixelScores, folder: Path) -> None:
     if highest <= 257:  # 1 of 255, or 255 of 65535
         raise MaaError(
             f"No map in {folder} goes above a probability of 0.004: "
-            "save 8 bits as 0 to 255, 16 bits as 0 to 65535, and floats as 0 to 1."
+            "save 8 bits as 0 to 255, 16 bits as 0 to 65535, floats as 0 to 1, or scale all alike, which keeps their ranks."
         )
 
 

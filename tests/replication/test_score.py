@@ -6,16 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score
 
 from maa import evaluation
-from maa.data import halve, open_dataset
+from maa.data import halve, open_dataset, stack_photograph
 from maa.errors import MaaError
-from maa.inference import upsample
+from maa.inference import Settings, System, upsample
+from maa.models import HGN
 from maa.phantom import PhantomConfig, write_dataset
+from maa.replication.evaluate import evaluate
 from maa.replication.score import compared_with_published, find_maps, read_map, score
 
 
@@ -161,6 +164,23 @@ def test_two_methods_are_compared_on_pooled_pixels_and_in_pairs(dataset, maps, w
     assert gain["relative_gain"]["value"] == pytest.approx(values["maps"] / values["against"] - 1)
     same = score(first, dataset, against=first)["rows"]["maps"]["gain"]["difference"]
     assert same["low"] == same["value"] == same["high"] == 0
+
+
+def test_our_own_maps_give_what_evaluate_gives(dataset, tmp_path, seasoned):
+    torch.manual_seed(0)
+    model = seasoned(HGN(2))
+    with torch.no_grad():
+        model.head.bias.add_(5)  # a new network expects next to no lesion
+    system = System(hgn_half=model, settings=Settings(thresholds={"hgn_half": 0.4}))
+    for record in dataset.select("validation"):
+        fundus = record.load()
+        found = system.maps(stack_photograph(fundus.image, fundus.fov))["hgn_half"]
+        Image.fromarray(found).save(tmp_path / f"{record.name}.png")
+    evaluated = evaluate(system, dataset, "validation")["rows"]["hgn_half"]
+    scored = score(tmp_path, dataset, threshold=0.4, healthy=True)["rows"]["maps"]
+    assert scored["variants"].pop("shrunk") is None
+    same = ("average_precision", "threshold", "f1", "precision", "recall", "by_image", "variants", "froc", "calibration_error")
+    assert {key: scored[key] for key in same} == {key: evaluated[key] for key in same}
 
 
 def test_a_results_file_holds_what_it_was_made_from(dataset, write, tmp_path):
