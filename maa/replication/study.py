@@ -114,6 +114,10 @@ class Study:
         record = self._record("hgn", config)
         return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
 
+    def first_stage(self, seed: int = 0) -> dict[str, Trained[HGN]]:
+        """Both hypothesis generation networks, by the row that each gives."""
+        return {"hgn_1x": self.hgn(1.0, seed), "hgn_half": self.hgn(0.5, seed)}
+
     def windows(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
         """The hypothesis generation network of a scale, 1.0 or 0.5, trained on windows with masks.  Explained in ch:hgn."""
         config = _seeded(replace(self.profile.windows, scale=scale, **changes), seed)
