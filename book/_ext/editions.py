@@ -19,6 +19,7 @@ from docutils import nodes
 from sphinx.errors import ExtensionError
 
 FOLDER = "editions"
+SIGNS = {"<": r"\lt ", ">": r"\gt ", "|": r"\vert ", r"\|": r"\Vert "}  # HTML's and those of tables, in mathematics
 SILENT = (nodes.target, nodes.comment, nodes.substitution_definition, nodes.colspec)
 
 
@@ -70,9 +71,7 @@ class Edition:
         """Mathematics on one line, which survives block quotes, with the book's macros written out and no sign of HTML's or a table's."""
         for name, meaning in self.macros.items():
             text = re.sub(rf"\\{name}(?![A-Za-z])", lambda _, meaning=meaning: meaning, text)
-        for sign, name in ((r"\|", "Vert"), ("|", "vert"), ("<", "lt"), (">", "gt")):  # of HTML and of tables
-            text = text.replace(sign, rf"\{name} ")
-        return " ".join(text.split())
+        return " ".join(re.sub(r"\\\\|\\\||[|<>]", lambda sign: SIGNS.get(sign[0], sign[0]), text).split())
 
     # -- what stands by itself ------------------------------------------------------------------------------------
 
@@ -97,9 +96,7 @@ class Edition:
 
     def block_title(self, node, level):
         numbers = self.env.toc_secnumbers.get(self.page, {})
-        anchors = (
-            ["", *(f"#{name}" for name in node.parent["ids"])] if level == 1 else [f"#{name}" for name in node.parent["ids"]]
-        )
+        anchors = [""] if level == 1 else [f"#{name}" for name in node.parent["ids"]]
         number = next((numbers[anchor] for anchor in anchors if anchor in numbers), None)
         return [f"{'#' * level} {'.'.join(map(str, number)) + '. ' if number else ''}{self.inline(node)}"]
 
@@ -115,8 +112,7 @@ class Edition:
             text = rf"\begin{{split}}{text}\end{{split}}"  # as Sphinx's own MathJax writer has it
         tag = ""
         if node["number"]:
-            number = self.env.toc_fignumbers.get(self.page, {}).get("displaymath", {}).get(node["ids"][0])
-            tag = rf" \tag{{{'.'.join(map(str, number))}}}"
+            tag = rf" \tag{{{self.number('displaymath', node)}}}"
         return [f"$$ {self.latex(text)}{tag} $$"]
 
     def block_literal_block(self, node, level):
@@ -181,8 +177,11 @@ class Edition:
 
     def numbered(self, kind: str, node: nodes.Element) -> str:
         """What the page writes before the title of a thing that is numbered."""
-        number = self.env.toc_fignumbers[self.page][kind][node["ids"][0]]
-        return self.config.numfig_format[kind] % ".".join(map(str, number))
+        return self.config.numfig_format[kind] % self.number(kind, node)
+
+    def number(self, kind: str, node: nodes.Element) -> str:
+        """The number itself, such as 5.2."""
+        return ".".join(map(str, self.env.toc_fignumbers[self.page][kind][node["ids"][0]]))
 
 
 def escaped(text: str) -> str:

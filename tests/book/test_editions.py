@@ -76,6 +76,7 @@ def test_text_stays_text(writer):
 
 def test_mathematics_needs_no_macro_of_ours_and_looks_like_no_html(writer):
     assert writer.latex("x \\in \\R,\n|x| < \\APx \\|y\\|") == r"x \in \mathbb{R}, \vert x\vert \lt \APx \Vert y\Vert"
+    assert writer.latex(r"a \\|b|") == r"a \\\vert b\vert", "the end of a line and no norm"
 
 
 def test_a_reference_leads_to_the_site_from_anywhere(writer):
