@@ -25,7 +25,7 @@ from maa.errors import MaaError
 
 #: What Pillow may decode: no format that starts another program, as EPS does.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM", "JPEG2000", "WEBP", "GIF")
-#: Pixels of the largest picture that is decoded: reading one takes at most 2.5 GB of memory, whatever its format.
+#: Pixels of the largest picture that is decoded: reading one takes at most 3 GB of memory, whatever its format.
 MAX_PIXELS = 120_000_000
 #: Pixels of its longer side.
 MAX_SIDE = 65_535
