@@ -109,7 +109,7 @@ def decode(path: str | os.PathLike[str]) -> Decoded:
         except MemoryError:
             raise MaaError(f"There is too little memory to read {path}: close other programs or scale it down first.") from None
         except Exception as error:  # decoders fail in every way there is on a file that is made to
-            raise MaaError(_damaged(path, error)) from None
+            raise MaaError(damaged(path, error)) from None
 
 
 def eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -142,6 +142,11 @@ def orientation_of(picture: Image.Image) -> object:
         return picture.getexif().get(_Tag.Orientation)
     except Exception:  # Pillow raises many kinds of errors on faulty metadata, which must not cost the picture
         return None
+
+
+def damaged(called: str | os.PathLike[str], error: Exception) -> str:
+    """The sentence on a picture in which a decoder failed."""
+    return f"{called} is damaged or cut short ({_reason(error)}): copy or download it again."
 
 
 def check_size(called: str | os.PathLike[str], width: int, height: int) -> None:
@@ -356,12 +361,8 @@ def _unidentified(path: str | os.PathLike[str], head: bytes, file: BinaryIO) -> 
         except Exception as error:
             if "unknown" in str(error):
                 return f"{path} is a TIFF of a kind that is not read, such as one of floating point: save it as RGB of 8 or 16 bits."
-            return _damaged(path, error)
+            return damaged(path, error)
     return f"{path} is not an image, or is cut short at its very start: use JPEG, PNG or TIFF."
-
-
-def _damaged(path: str | os.PathLike[str], error: Exception) -> str:
-    return f"{path} is damaged or cut short ({_reason(error)}): copy or download it again."
 
 
 def _reason(error: Exception) -> str:

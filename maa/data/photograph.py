@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from maa.data.field import BLACK
-from maa.data.files import check_size, decode, eight_bits
+from maa.data.files import check_size, damaged, decode, eight_bits
 from maa.errors import MaaError
 
 LESIONS = {"MA": "microaneurysms", "HE": "haemorrhages", "EX": "hard exudates", "SE": "soft exudates", "OD": "optic disc"}
@@ -94,7 +94,7 @@ def rgb(pixels: Image.Image | np.ndarray, called: str | os.PathLike[str]) -> tup
     Parameters
     ----------
     pixels : Image or ndarray, shape (H, W, 3 or 4) or (3 or 4, H, W)
-        A picture of any mode with colour; or red, green, blue and perhaps alpha, of uint8, of uint16 (brought to 8 bits as
+        A picture of any mode with colour, which is not turned; or red, green, blue and perhaps alpha, of uint8, of uint16 (brought to 8 bits as
         those of a file are), or floating point from 0 to 1.
     called : str or path-like
         What to call it in an error.
@@ -112,6 +112,10 @@ def rgb(pixels: Image.Image | np.ndarray, called: str | os.PathLike[str]) -> tup
     """
     picture, notes = (pixels, ()) if isinstance(pixels, Image.Image) else _picture(pixels, called)
     check_size(called, *picture.size)
+    try:
+        picture.load()  # one that Pillow opened is read only now
+    except Exception as error:  # decoders fail in every way there is
+        raise MaaError(damaged(called, error)) from None
     if picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(("I", "F")):
         raise MaaError(_COLOURLESS.format(called))
     if picture.mode in ("P", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
@@ -148,7 +152,7 @@ def _picture(pixels: np.ndarray, called: str | os.PathLike[str]) -> tuple[Image.
     elif np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # also where one is not a number
             raise MaaError(f"{called} has floating-point values outside 0 to 1: divide by the largest possible, or give uint8.")
-        pixels = (pixels * 255 + 0.5).astype(np.uint8)
+        pixels = (pixels.astype(np.float32) * 255 + 0.5).astype(np.uint8)
     elif pixels.dtype != np.uint8:
         raise MaaError(f"{called} has values of type {pixels.dtype}: give uint8, uint16, or floating point from 0 to 1.")
     return Image.fromarray(np.ascontiguousarray(pixels)), notes
