@@ -51,9 +51,9 @@ _FOREIGN = {
     rb"(?s).{128}DICM": "a DICOM file: export the photograph from the viewer as JPEG, PNG or TIFF.",
     rb"(?s).{4}ftyp(hei|hev|mif1|msf1)": "a HEIC picture: save it as JPEG, which a phone's camera does when set to the most compatible format.",
     rb"(?s).{4}ftypavi": "an AVIF picture: save it as JPEG or PNG.",
-    rb"%!|\xc5\xd0\xd3\xc6|%PDF": "a PostScript or PDF document: save the photograph in it as JPEG, PNG or TIFF.",
+    rb"%!|\xc5\xd0\xd3\xc6|%PDF": "not an image but a PostScript or PDF document: save the photograph in it as JPEG, PNG or TIFF.",
     rb"8BPS": "a Photoshop document: save it as TIFF or PNG.",
-    rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b": "an archive: unpack it first.",
+    rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b": "not an image but an archive: unpack it first.",
 }
 _limit = threading.RLock()
 

@@ -48,7 +48,7 @@ class Report:
 
 
 def segment_files(
-    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    inputs: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     system: AnySystem,
     threshold: float | None = None,
@@ -67,7 +67,7 @@ def segment_files(
 
     Parameters
     ----------
-    inputs : path-like or sequence of path-like
+    inputs : sequence of path-like
         Photographs, and folders whose photographs (not those of folders below) are meant.
     out : path-like
         Made when the first photograph is done.
@@ -82,7 +82,6 @@ def segment_files(
         When the folder cannot be written to, or a photograph lies where a result would go.
     """
     check(threshold, degrees, resize)
-    inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise MaaError(f"{out} is a file, not a folder: name a folder for the results.")

@@ -282,12 +282,9 @@ def uploaded(value: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]
 
 
 def output_files(folder: str | os.PathLike[str], name: str) -> dict[str, Path]:
-    """Where the results of a photograph go, by "probability", "mask" and "overlay"; a MaaError when its name leads elsewhere."""
+    """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
-    files = {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
-    if "\0" in name or any(file.parent != Path(folder) for file in files.values()):
-        raise MaaError(f"The name {name!r} leads out of the folder {folder}: give the photograph a name without slashes.")
-    return files
+    return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
 
 
 def check(threshold: float | None, degrees: float, resize: float | None) -> None:
@@ -306,7 +303,6 @@ def write_together(*files: tuple[Path, Callable[[Path], object]]) -> None:
     try:
         for path, write in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial[path].unlink(missing_ok=True)  # what lies there may be a link to elsewhere
             write(partial[path])
         for path in partial:
             os.replace(partial[path], path)

@@ -169,7 +169,7 @@ def test_no_other_decoder_is_ever_started(tmp_path, kind, monkeypatch):
     Image.fromarray(photograph()).save(tmp_path / "a.jpg", kind)
     if kind in Image.OPEN:
         monkeypatch.setitem(Image.OPEN, kind, (lambda *_: pytest.fail("opened"), None))
-    refused(tmp_path / "a.jpg", "PostScript|not an image")
+    refused(tmp_path / "a.jpg", "not an image")
 
 
 def test_only_regular_files_are_opened(tmp_path):

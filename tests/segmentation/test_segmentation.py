@@ -216,21 +216,18 @@ def test_what_was_done_to_read_a_file_is_among_the_notes(tmp_path):
     assert "transparent everywhere" in segment(tmp_path / "a.png", DarkSpots(), resize=1).notes[0]
 
 
-@pytest.mark.parametrize("name", ["../eye", "/tmp/eye", "a/b", "a/../b", "eye\0"])
+@pytest.mark.parametrize("name", ["../eye", "/tmp/eye", "a/b", "a/../b", "eye\0", "..", ""])
 def test_results_cannot_leave_their_folder(tmp_path, name):
-    found = segment(photograph(), DarkSpots(), resize=1, name=name)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(MaaError, match="leads out of the folder"):
-        found.save(tmp_path / "out")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+    out = tmp_path / "out"
+    written = segment(photograph(), DarkSpots(), resize=1, name=name).save(out)
+    assert sorted(written.values()) == sorted(out.iterdir()) and os.listdir(tmp_path) == ["out"]
 
 
 def test_a_link_in_the_folder_does_not_lead_a_result_out_of_it(tmp_path):
     out, other = tmp_path / "out", tmp_path / "other.png"
     out.mkdir()
     other.write_text("mine")
-    for name in ("eye_mask.png", f".eye_mask.png.{os.getpid()}.partial"):
-        (out / name).symlink_to(other)
+    (out / "eye_mask.png").symlink_to(other)
     segment(photograph(), DarkSpots(), resize=1, name="eye").save(out)
     assert other.read_text() == "mine" and not (out / "eye_mask.png").is_symlink()
 
