@@ -192,8 +192,8 @@ _DEJAVU = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/
 def _fonts_of_this_machine() -> list[str]:
     folders = ["/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts"]
     folders += ["/System/Library/Fonts", f"{os.environ.get('WINDIR', '')}/Fonts"]
-    files = (file for folder in folders for file in Path(folder).expanduser().rglob("*.[ot]t[cf]"))
-    return sorted(map(str, files))
+    files = (file for folder in folders for file in Path(folder).expanduser().rglob("*"))
+    return sorted(str(file) for file in files if file.suffix.lower() in (".ttf", ".ttc", ".otf"))
 
 
 def fitting(name: str, face: ImageFont.FreeTypeFont, width: int) -> str:
