@@ -25,6 +25,8 @@ from maa.hardware import device
 from maa.inference.beyond import BEYOND_ROWS, LAST, Beyond
 from maa.inference.maps import FULL_SCALE
 from maa.inference.system import FILES, FULL_SYSTEM, ROWS, AnySystem, System
+from maa.names import safe_name
+from maa.provenance import partial_path
 from maa.segmentation import one
 from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
 
@@ -282,9 +284,9 @@ def uploaded(value: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]
 
 
 def output_files(folder: str | os.PathLike[str], name: str) -> dict[str, Path]:
-    """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
+    """Where the results of a photograph go, by "probability", "mask" and "overlay": never outside of the folder."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
-    return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
+    return {kind: Path(folder) / f"{safe_name(name)}_{ending}" for kind, ending in endings.items()}
 
 
 def check(threshold: float | None, degrees: float, resize: float | None) -> None:
@@ -299,7 +301,7 @@ def check(threshold: float | None, degrees: float, resize: float | None) -> None
 
 def write_together(*files: tuple[Path, Callable[[Path], object]]) -> None:
     """Have several files written under other names, and rename them when all are complete."""
-    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path, _ in files}
+    partial = {path: partial_path(path) for path, _ in files}
     try:
         for path, write in files:
             path.parent.mkdir(parents=True, exist_ok=True)

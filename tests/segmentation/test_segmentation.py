@@ -344,13 +344,13 @@ def test_table_holds_every_lesion_of_every_photograph(eyes, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "lesions.csv")
     assert list(table) == ["image", "row", "column", "area", "score"]
     assert list(table["image"]) == ["left", "right"] == list(report.photographs["image"])
-    assert len(list((tmp_path / "out").iterdir())) == 2 * 3 + len(segmentation.TABLES)
+    assert len(list((tmp_path / "out").glob("[!.]*"))) == 2 * 3 + len(segmentation.TABLES)
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path):
     Image.fromarray(photograph(spot=None)).save(tmp_path / "eye.png")
     report = segment_files([tmp_path / "eye.png"], tmp_path / "out", DarkSpots(), resize=1, threshold=0.9)
-    assert (tmp_path / "out" / "lesions.csv").read_text() == "image,row,column,area,score\n"
+    assert (tmp_path / "out" / "lesions.csv").read_text("utf-8-sig") == "image,row,column,area,score\n"
     assert list(report.photographs["lesions"]) == [0]
 
 
@@ -437,17 +437,34 @@ def test_table_of_photographs_accounts_for_every_photograph(eyes, tmp_path):
     assert ",0,,1" in (tmp_path / "out" / "photographs.csv").read_text(), "counts are whole numbers"
 
 
-def test_a_second_run_leaves_no_table_of_the_first_and_says_what_else_is_there(eyes, tmp_path):
+def test_tables_are_of_all_photographs_of_the_same_settings_and_say_what_else_is_there(eyes, tmp_path):
     out = tmp_path / "out"
     segment_files([eyes], out, DarkSpots(), resize=1)
-    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
-    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"]
-    assert report.notes == ["out also holds 1 overlay of earlier runs, which the tables and the page leave out."]
-    assert report.notes[0] in (out / "index.html").read_text()
+    Image.fromarray(photograph()).save(tmp_path / "left.png")
+    report = segment_files([tmp_path / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left_2", "left", "right"], "another photograph of that name"
+    assert list(report.photographs["image"]) == ["left_2"] and report.notes == []
+    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1, threshold=0.4)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"], "those of another threshold would mislead"
+    assert "also holds 2 overlays of other settings" in (out / "index.html").read_text()
+
+
+def test_a_photograph_that_is_refused_is_in_the_tables_until_it_is_gone_or_done(eyes, tmp_path):
+    out = tmp_path / "out"
     (eyes / "bad.png").write_bytes(b"no image")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
     segment_files([eyes / "bad.png"], out, DarkSpots(), resize=1)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "a run without a result changes nothing"
+    assert not out.exists(), "a run without a result leaves nothing"
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "photographs.csv")["image"]) == ["left", "right", "bad"]
+    (eyes / "bad.png").write_bytes((eyes / "left.png").read_bytes())
+    (eyes / "right.png").write_bytes(b"no image any more")
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    table = pd.read_csv(out / "photographs.csv", index_col="image")
+    assert list(table.index) == ["bad", "left", "right"] and np.isnan(table.loc["right", "lesions"])
+    (eyes / "right.png").unlink()
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "photographs.csv")["image"]) == ["bad", "left"]
 
 
 def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
@@ -461,19 +478,21 @@ def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
 
     monkeypatch.setattr("maa.segmentation.many.segment", stopped)
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
-    assert "Stopped by hand after 1 of 2" in str(report.problems[0])
+    assert "Stopped by hand after 1 of 2" in str(report.problems[0]) and report.stopped == 0, "no signal came"
     assert list(pd.read_csv(tmp_path / "out" / "lesions.csv")["image"]) == ["left"]
     assert "Stopped by hand" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
-    with pytest.raises(MaaError, match="No space left"):
-        segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
-    assert not {path.name for path in (tmp_path / "out").iterdir()} & set(segmentation.TABLES)
-    assert not list((tmp_path / "out").glob(".*"))
+def test_each_table_is_written_whatever_becomes_of_the_others(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr("maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(MemoryError))
+    (tmp_path / "out" / "lesions.csv").mkdir(parents=True)  # as one that a spreadsheet holds open
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert len(report.problems) == 2
+    assert "lesions.csv cannot be replaced, so lesions_new.csv was written" in str(report.problems[0])
+    assert "contact_sheet.jpg needs more memory" in str(report.problems[1])
+    assert len(pd.read_csv(tmp_path / "out" / "lesions_new.csv")) == len(pd.read_csv(tmp_path / "out" / "photographs.csv")) == 2
+    assert "lesions_new.csv" in (tmp_path / "out" / "index.html").read_text()
+    assert not [path for path in (tmp_path / "out").rglob("*") if "partial" in path.name or "sheet" in path.name]
 
 
 def test_warnings_reach_the_table_and_the_page(eyes, tmp_path):
