@@ -59,7 +59,7 @@ imports: setup  ## Which room of maa may import which
 
 .PHONY: quick
 quick: setup  ## The tests that are over soon: no training but of toys, no pages
-	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book)' tests
+	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book or hostile)' tests
 
 .PHONY: format
 format: setup  ## Put right what ruff can put right by itself
@@ -99,6 +99,10 @@ test: setup browser  ## Test the package, the notebooks and the built book, and 
 	@unset MAA_IDRID; $(BUILD); \
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --cov --cov-report=term tests && \
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
+
+.PHONY: hostile
+hostile: setup  ## A thousand hostile files and fifty kills, which make test leaves out (some ten minutes)
+	@$(BIN)/python -m pytest -q -m hostile tests
 
 .PHONY: serve
 serve: setup  ## Show the book at localhost:8000, and rebuild it when a file changes

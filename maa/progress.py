@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -81,9 +81,9 @@ def _lines(description: str, total: int | None) -> Advance:
         last = now
         left = f", about {duration((now - started) / done * (total - done))} left" if total and done < total else ""
         of = f" of {total:,}" if total else ""
-        print(
-            f"{description}: {done:,}{of}, {duration(now - started)}{left}{note and f', {note}'}", file=sys.stderr, flush=True
-        )
+        line = f"{description}: {done:,}{of}, {duration(now - started)}{left}{note and f', {note}'}"
+        with suppress(OSError):  # a log on a full disk does not stop the work
+            print(line, file=sys.stderr, flush=True)
 
     return advance
 

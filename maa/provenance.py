@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+
+from maa.errors import MaaError
 
 #: What JSON holds: results files and records of runs.
 Json = dict[str, Any]
@@ -87,16 +90,34 @@ def write_arrays(path: PathLike, arrays: dict[str, Any]) -> None:
 
 
 def write_in_one_step(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Have ``write(file)`` fill a file under another name, and rename it when it is complete."""
+    """Have ``write(file)`` fill a file under another name, and rename it when it is complete.
+
+    A MaaError when the place cannot be written to.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     try:
-        with open(partial, "wb") as file:
-            write(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                write(file)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise MaaError(
+            f"{path} cannot be written ({error.strerror or error}): make room there, or name another folder "
+            "(what is trained and prepared goes to $MAA_CACHE)."
+        ) from error
+
+
+def partial_path(path: PathLike) -> Path:
+    """A name beside `path` under which it can be written before it is complete; never twice the same.
+
+    The process's number would not do: two containers that share a folder may have the same, and so may a process that was killed.
+    """
+    path = Path(path)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _plain(value: Any) -> object:

@@ -7,8 +7,11 @@ Commands import what they need when they run, so that ``maa --help`` answers at 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +23,7 @@ from rich.text import Text
 from typer import Exit, Option, Typer
 
 from maa.errors import MaaError
+from maa.names import printable
 
 if TYPE_CHECKING:  # loads NumPy and SciPy
     from maa.data.idrid import Dataset
@@ -55,13 +59,23 @@ def main() -> None:
     """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
     # Pillow warns of damaged files before it fails; the sentence below says it better.
     warnings.filterwarnings("ignore", module="PIL")
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # it was closed before maa began
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  # for as long as maa runs
+        if hasattr(getattr(sys, stream), "reconfigure"):
+            getattr(sys, stream).reconfigure(errors="replace")  # letters that a code page of Windows lacks
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what is half-written is removed
     if not sys.stderr.isatty():  # in a log, or on a cluster, one wants to know that it goes on
         os.environ.setdefault("MAA_PROGRESS", "lines")
+    _lost.clear()
     try:
         app()
     except MaaError as error:
         complain(error)
         sys.exit(2)
+    except SystemExit as stop:
+        sys.exit(stop.code or (2 if _lost else 0))
 
 
 def _print_version(wanted: bool) -> None:
@@ -108,24 +122,43 @@ def overview(version: VersionOption = False) -> None:
     - 0: done
     - 1: `maa data` found no data
     - 2: bad input; one sentence says which file and what to do
+    - 130, 143: stopped by Ctrl-C or SIGTERM
 
     Progress shows as a bar in a terminal, elsewhere as a line every half minute; `MAA_PROGRESS=0` silences it.
     """
 
 
 def complain(*errors: MaaError) -> None:
-    """Print each problem as one red line on stderr."""
+    """Print each problem as one red line on stderr; names in it cannot break the line nor command the terminal."""
     for error in errors:
-        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+        with suppress(OSError):  # no one is left to complain to
+            Console(stderr=True).print(Text(printable(str(error)), style="red"), soft_wrap=True)
+
+
+#: What went wrong with stdout.
+_lost: list[OSError] = []
 
 
 def say(*parts: str | Table) -> None:
-    """Print tables, and lines that are never broken nor coloured."""
+    """Print tables, and lines that are never broken nor coloured.
+
+    Where stdout cannot take them, such as on a full disk, that is complained of once, and the exit status will be 2.
+    """
     for part in parts:
-        if isinstance(part, str):
-            Console().print(Text(part), soft_wrap=True, highlight=False)
-        else:
-            Console().print(part)
+        if _lost:
+            return
+        try:
+            if isinstance(part, str):
+                Console().print(Text("\n".join(map(printable, part.split("\n")))), soft_wrap=True, highlight=False)
+            else:
+                Console().print(part)
+        except OSError as error:
+            _lost.append(error)
+            with suppress(OSError, ValueError):  # else Python tries again at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            complain(
+                MaaError(f"The output could not be printed ({error.strerror or error}): look at the files that were written.")
+            )
 
 
 def find_dataset(data: Path | None) -> Dataset:

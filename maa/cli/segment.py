@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer import Argument, Exit, Option
 
-from maa.cli.base import Track, app, complain, folder_option, say
+from maa.cli.base import Track, app, complain, folder_option, say, writable_folder
 
 
 @app.command()
@@ -33,6 +33,7 @@ def segment(
     resize: Annotated[
         float | None, Option(help="Resize by this factor instead of by the degrees; 1 leaves photographs as they are.")
     ] = None,
+    force: Annotated[bool, Option("--force", help="Do again what is done and unchanged.")] = False,
 ) -> None:
     """Find microaneurysms in photographs of your own.  For research and teaching: no diagnosis.
 
@@ -55,14 +56,19 @@ def segment(
 
     **Warnings** say what would mislead: no retina, out of focus, too dark, over-exposed, strongly compressed, too few
     pixels.  A photograph that cannot be used does not stop the others: one sentence at the end says why, and the exit
-    status is 2.  Running again into the same folder replaces the tables and the page.
+    status is 2.
+
+    **Running again** into the same folder goes on where it was stopped: what is done and unchanged is left as it is.  The
+    tables and the page are of all photographs that were segmented into the folder with the same settings.  Ctrl-C leaves
+    tables of what is done.
     """
     from maa.segmentation.many import segment_files
     from maa.segmentation.one import MAPS, load_system
 
+    writable_folder(out)
     system = load_system(weights, track)
     source = "those that come with maa" if weights is None else weights.name or weights.resolve().name
-    report = segment_files(photographs, out, system, threshold, degrees, resize, source)
+    report = segment_files(photographs, out, system, threshold, degrees, resize, source, force)
     found = report.photographs
     if len(found):
         numbers = (Column(heading, justify="right") for heading in ("lesions", "highest score", "resized by", "warnings"))
@@ -87,4 +93,4 @@ def segment(
         say(f"The page to read: {out / 'index.html'}")
     if report.problems:
         complain(*report.problems)
-        raise Exit(2)
+        raise Exit(128 + report.stopped if report.stopped else 2)

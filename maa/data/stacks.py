@@ -19,6 +19,7 @@ from maa.data.normalisation import normalise
 from maa.data.photograph import halve
 from maa.errors import MaaError
 from maa.progress import in_threads
+from maa.provenance import partial_path
 
 #: Ground around every photograph, so that a patch may be centred on any of its pixels.
 MARGIN = 128
@@ -154,8 +155,13 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
         raise MaaError("There are no photographs to prepare: check the data folder and its split.")
     folder = Path(folder)
     if not (folder / "about.json").exists():
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        partial.mkdir(parents=True)
+        partial = partial_path(folder)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise MaaError(
+                f"{folder.parent} cannot be written to ({error.strerror}): name another folder for what is prepared with MAA_CACHE."
+            ) from None
         try:
             _write_stacks(records, partial)
             try:

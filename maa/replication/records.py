@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
+from maa.errors import MaaError
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
-from maa.provenance import Json, fingerprint, write_json
+from maa.provenance import Json, PathLike, fingerprint, write_json
 from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 Config = HGNConfig | WindowConfig | PRNConfig | UNetConfig
@@ -93,6 +94,14 @@ class Record:
         values["start"] = tuple(_config(HGNConfig, start) for start in content["start"])
         values["photographs"] = tuple(content["photographs"])
         return cls(**values)
+
+    @classmethod
+    def read(cls, path: PathLike) -> Record:
+        """What was written of a run; a MaaError when the file is damaged."""
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise MaaError(f"{path} is damaged: remove its folder, and the run is done again.") from None
 
 
 def _config(kind: type[C], content: Json) -> C:

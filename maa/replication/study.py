@@ -6,7 +6,6 @@ what one chapter trains another finds, and a study that was interrupted goes on 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -187,7 +186,7 @@ class Study:
                 history=history.to_dict(orient="list"),
             )
             write_json(run, record.as_json())
-        record = Record.from_json(json.loads(run.read_text()))
+        record = Record.read(run)
         return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
 
 

@@ -13,16 +13,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from scipy import ndimage
+from torch import Tensor
 
 from maa.data import quality
 from maa.data.field import field_of_view
-from maa.data.photograph import read_image
+from maa.data.photograph import read_photograph, rgb
 from maa.data.stacks import stack_photograph
 from maa.errors import MaaError
 from maa.hardware import device
 from maa.inference.beyond import BEYOND_ROWS, LAST, Beyond
 from maa.inference.maps import FULL_SCALE
 from maa.inference.system import FILES, FULL_SYSTEM, ROWS, AnySystem, System
+from maa.names import safe_name
+from maa.provenance import partial_path
 from maa.segmentation import one
 from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
 
@@ -125,7 +128,7 @@ class Segmentation:
 
 
 def segment(
-    photograph: str | os.PathLike[str] | np.ndarray,
+    photograph: str | os.PathLike[str] | np.ndarray | Tensor | Image.Image,
     system: AnySystem,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
@@ -140,8 +143,10 @@ def segment(
 
     Parameters
     ----------
-    photograph : path-like or ndarray, shape (H, W, 3), uint8
-        A file of any ordinary format (see `maa.data.read_image`), or RGB.
+    photograph : path-like, ndarray, Tensor or Image
+        A file of any ordinary format (see `maa.data.read_image`); or an array or a tensor, shape (H, W, 3) or (3, H, W), of
+        uint8, RGB; or a PIL image, as it is.  A fourth channel is transparency, uint16 is brought to 8 bits, and floating
+        point is read as 0 to 1 (see `maa.data.rgb`).
     system : System or Beyond
         As `load_system` gives it; its last map is the result's.
     threshold : float, optional
@@ -159,16 +164,16 @@ def segment(
     Raises
     ------
     MaaError
-        When the photograph cannot be read, shows no field of view, or would become too large; and when a number is out of
-        its range.
+        When the photograph cannot be read, is of another shape or type, is grey, shows no field of view, or would become too
+        large; and when a number is out of its range.
     """
     check(threshold, degrees, resize)
-    if isinstance(photograph, np.ndarray):
-        name = name or "photograph"
-        image, called = photograph, name
+    if isinstance(photograph, str | os.PathLike):
+        image, reading = read_photograph(photograph)
+        called, name = str(photograph), name or Path(photograph).stem
     else:
-        image, called = read_image(photograph), str(photograph)
-        name = name or Path(photograph).stem
+        called = name = name or "photograph"
+        image, reading = rgb(_in_memory(photograph), called)
     fov = field_of_view(image, called)
     factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
     warnings = quality.warnings(quality.measure(image, fov, factor), factor)
@@ -198,7 +203,22 @@ def segment(
             "maa evaluate --split validation chooses one.",
         )
     threshold = threshold or system.settings.thresholds.get(kind, UNCHOSEN_THRESHOLD)
-    return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
+    return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), reading + notes, warnings)
+
+
+def _in_memory(photograph: object) -> np.ndarray | Image.Image:
+    """A photograph that is no file, as an array or a picture."""
+    if isinstance(photograph, Tensor):
+        try:
+            photograph = photograph.detach().cpu()
+            return (photograph.float() if photograph.is_floating_point() else photograph).numpy()
+        except (TypeError, RuntimeError, NotImplementedError):
+            raise MaaError(f"A tensor of type {photograph.dtype} holds no photograph: give uint8, or floating point.") from None
+    if not isinstance(photograph, np.ndarray | Image.Image):
+        raise MaaError(
+            f"A photograph is a path, an array, a tensor or a PIL image, not a {type(photograph).__name__}: give one."
+        )
+    return photograph
 
 
 def load_system(weights: str | os.PathLike[str] | None = None, track: str = "paper") -> AnySystem:
@@ -251,9 +271,9 @@ def uploaded(value: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]
 
 
 def output_files(folder: str | os.PathLike[str], name: str) -> dict[str, Path]:
-    """Where the results of a photograph go, by "probability", "mask" and "overlay"."""
+    """Where the results of a photograph go, by "probability", "mask" and "overlay": never outside of the folder."""
     endings = {"probability": "probability.png", "mask": "mask.png", "overlay": "overlay.jpg"}
-    return {kind: Path(folder) / f"{name}_{ending}" for kind, ending in endings.items()}
+    return {kind: Path(folder) / f"{safe_name(name)}_{ending}" for kind, ending in endings.items()}
 
 
 def check(threshold: float | None, degrees: float, resize: float | None) -> None:
@@ -268,7 +288,7 @@ def check(threshold: float | None, degrees: float, resize: float | None) -> None
 
 def write_together(*files: tuple[Path, Callable[[Path], object]]) -> None:
     """Have several files written under other names, and rename them when all are complete."""
-    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path, _ in files}
+    partial = {path: partial_path(path) for path, _ in files}
     try:
         for path, write in files:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 
-import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
 
@@ -60,8 +62,8 @@ class Entry:
 
     @property
     def renamed(self) -> bool:
-        """Whether the photograph goes by another name than its file's."""
-        return Path(self.file).stem != self.name
+        """Whether the photograph or its results go by another name than its file's."""
+        return not Path(self.file).stem == self.name == self.overlay.removesuffix("_overlay.jpg")
 
 
 def sizes(photographs: int) -> tuple[int, int]:
@@ -119,7 +121,7 @@ def contact_sheet(entries: Sequence[Entry]) -> Image.Image:
     gap, line = cell // 20, cell // 16
     small, large = font(line), font(line + 4)
     # No higher than the highest thumbnail, so that a folder of wide photographs leaves no gaps.
-    shapes = [Image.open(io.BytesIO(shown.thumbnail)).size for shown in entries]
+    shapes = [Image.open(io.BytesIO(shown.thumbnail), formats=["JPEG"]).size for shown in entries]
     height = max(min(cell, round(cell * high / wide)) for wide, high in shapes)
     below = 2 * line + 3 * gap
     width, top = max(640, columns * (cell + gap) + gap), 4 * line + gap
@@ -130,11 +132,14 @@ def contact_sheet(entries: Sequence[Entry]) -> Image.Image:
     for place, shown in enumerate(entries):
         left = gap + place % columns * (cell + gap)
         upper = top + place // columns * (height + below)
-        picture = Image.open(io.BytesIO(shown.thumbnail))
+        picture = Image.open(io.BytesIO(shown.thumbnail), formats=["JPEG"])
         picture.thumbnail((cell, cell))
         sheet.paste(picture, (left + (cell - picture.width) // 2, upper + (height - picture.height) // 2))
         lower = upper + height + gap // 2
-        pen.text((left, lower), fitting(shown.name, small, cell), font=small, fill="white")
+        face = font(line, shown.name)
+        boxes = missing(shown.name, face)
+        name = "".join("?" if letter in boxes else letter for letter in shown.name)
+        pen.text((left, lower), fitting(name, face, cell), font=face, fill="white")
         count = f"{shown.lesions:,} {plural(shown.lesions, 'lesion')}"
         pen.text((left, lower + line + 4), count, font=small, fill=OUTLINE)
         if shown.warnings:
@@ -154,9 +159,41 @@ def plural(number: int, noun: str) -> str:
     return noun if number == 1 else f"{noun}s"
 
 
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings: it has the letters of most alphabets."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
+def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
+    """A font that has the letters of a text: DejaVu Sans, which matplotlib brings, else one of this machine's, where one has them."""
+    first = ImageFont.truetype(str(_DEJAVU), size)
+    if not missing(text, first):
+        return first
+    for file in _fonts_of_this_machine():
+        try:
+            face = ImageFont.truetype(file, size)
+            if not missing(text, face):
+                return face
+        except (OSError, ValueError):  # such as one of pictures of a single size
+            continue
+    return first
+
+
+def missing(text: str, face: ImageFont.FreeTypeFont) -> set[str]:
+    """The letters of a text that a font draws as it draws what does not exist: as a box."""
+    box = face.getmask("\U0010ffff")
+    return {
+        letter
+        for letter in set(text)
+        if not letter.isspace() and (drawn := face.getmask(letter)).size == box.size and bytes(drawn) == bytes(box)
+    }
+
+
+#: matplotlib is not imported for it, which takes a second and complains where its cache cannot be written.
+_DEJAVU = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
+
+
+@cache
+def _fonts_of_this_machine() -> list[str]:
+    folders = ["/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts"]
+    folders += ["/System/Library/Fonts", f"{os.environ.get('WINDIR', '')}/Fonts"]
+    files = (file for folder in folders for file in Path(folder).expanduser().rglob("*"))
+    return sorted(str(file) for file in files if file.suffix.lower() in (".ttf", ".ttc", ".otf"))
 
 
 def fitting(name: str, face: ImageFont.FreeTypeFont, width: int) -> str:

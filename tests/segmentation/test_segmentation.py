@@ -1,5 +1,7 @@
 """Tests of maa.segment: scale, maps and lesions of photographs that are not IDRiD's, and files that stay whole."""
 
+import os
+import pathlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,6 +120,107 @@ def test_numbers_out_of_range_are_refused(wrong):
         segment(photograph(), DarkSpots(), **wrong)
 
 
+# --- what a photograph may be ---------------------------------------------------------------------
+
+
+def with_alpha(image, alpha=255):
+    return np.dstack([image, np.full(image.shape[:2], alpha, image.dtype)])
+
+
+AS = {
+    "RGBA": with_alpha,
+    "alpha that was never filled": lambda image: with_alpha(image, 0),
+    "channels first": lambda image: np.moveaxis(image, 2, 0),
+    "not contiguous": lambda image: np.asfortranarray(image),
+    "16 bits": lambda image: image.astype(np.uint16) * 257,
+    "12 bits of 16": lambda image: image.astype(np.uint16) * 16,
+    "float32": lambda image: image.astype(np.float32) / 255,
+    "float64": lambda image: image / 255,
+    "tensor": torch.from_numpy,
+    "tensor, channels first": lambda image: torch.from_numpy(image).permute(2, 0, 1),
+    "tensor of float": lambda image: (torch.from_numpy(image).permute(2, 0, 1).float() / 255).requires_grad_(),
+    "tensor of bfloat16": lambda image: (torch.from_numpy(image).float() / 255).bfloat16(),
+    "PIL": Image.fromarray,
+    "PIL, RGBA": lambda image: Image.fromarray(with_alpha(image)),
+    "PIL, palette": lambda image: Image.fromarray(image).quantize(256),
+    "PIL, CMYK": lambda image: Image.fromarray(image).convert("CMYK"),
+}
+
+
+@pytest.mark.parametrize("kind", AS)
+def test_a_photograph_in_memory_is_taken_in_every_form_that_has_colour(kind):
+    known = photograph()
+    known[60, 60] = 255  # so that the range is that of the type
+    before = known.copy()
+    found = segment(AS[kind](known), DarkSpots(), threshold=0.5, resize=1)
+    assert found.image.dtype == np.uint8 and np.abs(found.image.astype(int) - before).max() <= (
+        1 if kind != "tensor of bfloat16" else 2
+    )
+    assert np.array_equal(known, before) and len(found.lesions) == 1 and found.name == "photograph"
+    assert ("12 bits" in " ".join(found.notes)) == (kind == "12 bits of 16")
+
+
+@pytest.mark.parametrize("make, reason", [
+    (lambda image: image[..., 0], "greyscale"), (lambda image: image[..., :1], "greyscale"), (lambda image: image[None, ..., 0], "greyscale"),
+    (lambda image: image[..., [0, 0, 0]], "greyscale"), (lambda image: Image.fromarray(image).convert("L"), "greyscale"),
+    (lambda image: image[None], "shape"), (lambda image: image[..., [0, 1, 2, 0, 1]], "shape"), (lambda image: image[:0], "shape"),
+    (lambda image: image.ravel(), "shape"), (lambda image: np.array(3), "shape"),
+    (lambda image: image.astype(np.float32), "outside 0 to 1"), (lambda image: image / 255 - 0.5, "outside 0 to 1"),
+    (lambda image: image * np.nan, "outside 0 to 1"), (lambda image: image.astype(int), "type int64"), (lambda image: image > 9, "type bool"),
+    (lambda image: image.astype(complex), "type complex128"), (lambda image: image.astype(str), "type <U3"), (lambda image: image.astype(object), "type object"),
+    (lambda image: torch.from_numpy(image).to_sparse(), "tensor"), (lambda image: torch.zeros(9, 9, 3, device="meta"), "tensor"),
+    (lambda image: image.tolist(), "not a list"), (lambda image: None, "not a NoneType"), (lambda image: b"eye.jpg", "not a bytes"), (lambda image: 3, "not a int"),
+])  # fmt: skip
+def test_what_is_no_colour_photograph_is_refused_in_a_sentence(make, reason):
+    with pytest.raises(MaaError, match=reason) as error:
+        segment(make(photograph()), DarkSpots(), resize=1)
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_a_picture_that_pillow_has_opened_and_cannot_decode_is_refused_in_a_sentence(tmp_path):
+    Image.fromarray(photograph()).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-800])
+    with Image.open(tmp_path / "a.jpg") as picture, pytest.raises(MaaError, match="photograph is damaged or cut short"):
+        segment(picture, DarkSpots(), resize=1)
+
+
+def test_an_array_beyond_the_limit_is_refused_as_a_file_is(monkeypatch):
+    monkeypatch.setattr("maa.data.files.MAX_PIXELS", 40_000)
+    for kind in (photograph(), Image.fromarray(photograph())):
+        with pytest.raises(MaaError, match="240 x 200 pixels"):
+            segment(kind, DarkSpots(), resize=1)
+
+
+def test_what_was_done_to_read_a_file_is_among_the_notes(tmp_path):
+    Image.fromarray(with_alpha(photograph(), 0)).save(tmp_path / "a.png")
+    assert "transparent everywhere" in segment(tmp_path / "a.png", DarkSpots(), resize=1).notes[0]
+
+
+@pytest.mark.parametrize("name", ["../eye", "/tmp/eye", "a/b", "a/../b", "eye\0", "..", ""])
+def test_results_cannot_leave_their_folder(tmp_path, name):
+    out = tmp_path / "out"
+    written = segment(photograph(), DarkSpots(), resize=1, name=name).save(out)
+    assert sorted(written.values()) == sorted(out.iterdir()) and os.listdir(tmp_path) == ["out"]
+
+
+def test_a_link_in_the_folder_does_not_lead_a_result_out_of_it(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other.png"
+    out.mkdir()
+    other.write_text("mine")
+    (out / "eye_mask.png").symlink_to(other)
+    segment(photograph(), DarkSpots(), resize=1, name="eye").save(out)
+    assert other.read_text() == "mine" and not (out / "eye_mask.png").is_symlink()
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_one_path_is_one_path(tmp_path, kind):
+    (tmp_path / "p").mkdir()  # not the letters of its name
+    Image.fromarray(photograph()).save(tmp_path / "p" / "eye.png")
+    for given in (tmp_path / "p", tmp_path / "p" / "eye.png"):
+        report = segment_files(kind(given), tmp_path / "out", DarkSpots(), resize=1)
+        assert list(report.photographs["image"]) == ["eye"] and not report.problems
+
+
 # --- what is found --------------------------------------------------------------------------------
 
 
@@ -221,13 +324,13 @@ def test_table_holds_every_lesion_of_every_photograph(eyes, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "lesions.csv")
     assert list(table) == ["image", "row", "column", "area", "score"]
     assert list(table["image"]) == ["left", "right"] == list(report.photographs["image"])
-    assert len(list((tmp_path / "out").iterdir())) == 2 * 3 + len(segmentation.TABLES)
+    assert len(list((tmp_path / "out").glob("[!.]*"))) == 2 * 3 + len(segmentation.TABLES)
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path):
     Image.fromarray(photograph(spot=None)).save(tmp_path / "eye.png")
     report = segment_files([tmp_path / "eye.png"], tmp_path / "out", DarkSpots(), resize=1, threshold=0.9)
-    assert (tmp_path / "out" / "lesions.csv").read_text() == "image,row,column,area,score\n"
+    assert (tmp_path / "out" / "lesions.csv").read_text("utf-8-sig") == "image,row,column,area,score\n"
     assert list(report.photographs["lesions"]) == [0]
 
 
@@ -314,17 +417,34 @@ def test_table_of_photographs_accounts_for_every_photograph(eyes, tmp_path):
     assert ",0,,1" in (tmp_path / "out" / "photographs.csv").read_text(), "counts are whole numbers"
 
 
-def test_a_second_run_leaves_no_table_of_the_first_and_says_what_else_is_there(eyes, tmp_path):
+def test_tables_are_of_all_photographs_of_the_same_settings_and_say_what_else_is_there(eyes, tmp_path):
     out = tmp_path / "out"
     segment_files([eyes], out, DarkSpots(), resize=1)
-    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
-    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"]
-    assert report.notes == ["out also holds 1 overlay of earlier runs, which the tables and the page leave out."]
-    assert report.notes[0] in (out / "index.html").read_text()
+    Image.fromarray(photograph()).save(tmp_path / "left.png")
+    report = segment_files([tmp_path / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left_2", "left", "right"], "another photograph of that name"
+    assert list(report.photographs["image"]) == ["left_2"] and report.notes == []
+    report = segment_files([eyes / "left.png"], out, DarkSpots(), resize=1, threshold=0.4)
+    assert list(pd.read_csv(out / "lesions.csv")["image"]) == ["left"], "those of another threshold would mislead"
+    assert "also holds 2 overlays of other settings" in (out / "index.html").read_text()
+
+
+def test_a_photograph_that_is_refused_is_in_the_tables_until_it_is_gone_or_done(eyes, tmp_path):
+    out = tmp_path / "out"
     (eyes / "bad.png").write_bytes(b"no image")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
     segment_files([eyes / "bad.png"], out, DarkSpots(), resize=1)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "a run without a result changes nothing"
+    assert not out.exists(), "a run without a result leaves nothing"
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    segment_files([eyes / "left.png"], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "photographs.csv")["image"]) == ["left", "right", "bad"]
+    (eyes / "bad.png").write_bytes((eyes / "left.png").read_bytes())
+    (eyes / "right.png").write_bytes(b"no image any more")
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    table = pd.read_csv(out / "photographs.csv", index_col="image")
+    assert list(table.index) == ["bad", "left", "right"] and np.isnan(table.loc["right", "lesions"])
+    (eyes / "right.png").unlink()
+    segment_files([eyes], out, DarkSpots(), resize=1)
+    assert list(pd.read_csv(out / "photographs.csv")["image"]) == ["bad", "left"]
 
 
 def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
@@ -338,19 +458,21 @@ def test_a_run_that_is_stopped_keeps_what_is_done(eyes, tmp_path, monkeypatch):
 
     monkeypatch.setattr("maa.segmentation.many.segment", stopped)
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
-    assert "Stopped by hand after 1 of 2" in str(report.problems[0])
+    assert "Stopped by hand after 1 of 2" in str(report.problems[0]) and report.stopped == 0, "no signal came"
     assert list(pd.read_csv(tmp_path / "out" / "lesions.csv")["image"]) == ["left"]
     assert "Stopped by hand" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_tables_that_cannot_be_written_leave_nothing_half_written(eyes, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
-    with pytest.raises(MaaError, match="No space left"):
-        segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
-    assert not {path.name for path in (tmp_path / "out").iterdir()} & set(segmentation.TABLES)
-    assert not list((tmp_path / "out").glob(".*"))
+def test_each_table_is_written_whatever_becomes_of_the_others(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr("maa.segmentation.summary.contact_sheet", lambda entries: (_ for _ in ()).throw(MemoryError))
+    (tmp_path / "out" / "lesions.csv").mkdir(parents=True)  # as one that a spreadsheet holds open
+    report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
+    assert len(report.problems) == 2
+    assert "lesions.csv cannot be replaced, so lesions_new.csv was written" in str(report.problems[0])
+    assert "contact_sheet.jpg needs more memory" in str(report.problems[1])
+    assert len(pd.read_csv(tmp_path / "out" / "lesions_new.csv")) == len(pd.read_csv(tmp_path / "out" / "photographs.csv")) == 2
+    assert "lesions_new.csv" in (tmp_path / "out" / "index.html").read_text()
+    assert not [path for path in (tmp_path / "out").rglob("*") if "partial" in path.name or "sheet" in path.name]
 
 
 def test_warnings_reach_the_table_and_the_page(eyes, tmp_path):
