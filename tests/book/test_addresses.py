@@ -15,7 +15,7 @@ pytestmark = pytest.mark.book
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("addresses.txt")
 #: Anchors that Sphinx numbers through: nobody is offered a link to them.
-NUMBERED = re.compile(r"(id|index-|codecell|cite-|cell-)\d*|.*-(solution|exercise)-\d+")
+NUMBERED = re.compile(r"(id|index-|codecell|cite-|cell-)\d*|.*-(solution|exercise)-\d+|T_[0-9a-f]+")  # T_: tables of pandas
 #: What offers its own address: a section, a figure, a table, an exercise, an equation, a term.
 OFFERS = re.compile(r'<(?:section|figure|table|dt|div)\b[^>]*\bid="([^"]+)"')
 
