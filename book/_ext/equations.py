@@ -26,7 +26,8 @@ PARTS = (
     "sre/mathmaps/en.json",
 )
 WITHOUT_SCRIPTS = (
-    "<noscript><style>.math > .tex { display: none; } div.math math { width: max-content; margin: auto; }</style></noscript>"
+    "<noscript><style>.math > .tex { display: none !important; } div.math > noscript { flex-grow: 1; min-width: 0; overflow-x: auto; } "
+    "div.math math { width: max-content; margin: auto; }</style></noscript>"
 )
 
 

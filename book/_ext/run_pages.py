@@ -103,6 +103,7 @@ def run_pages(app, env, added, changed, removed):
                 done[page] = result.time
                 if result.err:
                     failed.append(f"{page}:\n{result.exc_string}")
+                    logger.info("%s: stopped with an error after %.0f s", page, result.time)
                     continue
                 data = {"execution_seconds": result.time}
                 bundle = CacheBundleIn(result.nb, str(env.doc2path(page)), data=data)

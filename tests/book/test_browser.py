@@ -210,6 +210,11 @@ def test_the_page_does_not_scroll_sideways(opened, width, theme):
                 wide.slice(0, 5).map(e => `<${e.tagName.toLowerCase()} class="${e.className}"> ${e.textContent.trim().slice(0, 60)}`)];
     }""")
     assert needed <= 0 and not wide, f"{needed} px too wide at {width} px: {wide}"
+    # A wide equation scrolls; but to what lies left of its beginning nothing scrolls.
+    cut = opened.page.evaluate("""() => [...document.querySelectorAll('div.math mjx-container')].filter(e =>
+        e.querySelector('mjx-math').getBoundingClientRect().left < e.parentElement.parentElement.getBoundingClientRect().left - 1)
+        .map(e => e.closest('div.math').id)""")
+    assert not cut, f"cut off on the left at {width} px: {cut}"
 
 
 @pytest.mark.parametrize("theme", THEMES)
