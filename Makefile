@@ -31,8 +31,8 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	  { echo "make: maa needs Python 3.11 or newer; name one with 'make PYTHON=python3.12'" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once, a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check -qq \
-	  --editable '.[book,dev,test]'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile \
+	  --editable '.[book,dev,test]' | sed -n -e 's/ (from .*//' -e '/^Collecting\|^Installing collected/p'
 	@mkdir -p $(VENV)/etc/ipython  # else every kernel warns that it talks to its page without encryption
 	@echo 'c.IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@touch $@
@@ -88,7 +88,9 @@ browser:  ## Install what the browser tests need from npm, where a chromium and 
 
 .PHONY: book
 book: setup  ## Run every chapter and build the book
+	@echo "Building the book: chapters that changed run two at a time, with a line for each"
 	@$(BUILD)
+	@echo "Checking the pages"
 	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/book/test_book.py
 	@echo
 	@echo "The book: file://$(CURDIR)/$(HTML)/index.html   (or: make serve)"
@@ -96,7 +98,10 @@ book: setup  ## Run every chapter and build the book
 # The key numbers that the notebooks' tests compare are the phantom's, so no other data are named to them.
 .PHONY: test
 test: setup browser  ## Test the package, the notebooks and the built book, and how much of maa the tests run
-	@unset MAA_IDRID; $(BUILD); \
+	@echo "1 of 2: building the book, whose pages are tested too"
+	@unset MAA_IDRID; $(BUILD)
+	@echo "2 of 2: testing the package, the pages, and every chapter anew, cell by cell: a dot for each test or cell"
+	@unset MAA_IDRID; \
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --cov --cov-report=term tests && \
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 

@@ -8,7 +8,7 @@ A frame is an ``<img>`` in an ``HTML`` widget and no ``Image`` widget, because t
 a screen reader reads.  Frames are WebP: an eighth of the size of a palette PNG for a photograph (27 kB against 223).
 
 Above the widget stands a static picture with a few of the positions side by side, for readers whose browser runs no scripts,
-for print, and for when the network that serves the widget scripts is away.
+for print, and for when no kernel and no script draws the widget.  On the site `book/_static/explorers.js` draws it from its saved state.
 
 `patch_map` needs no widget: it is a drawing (SVG) and forty lines of script that the page carries itself.
 

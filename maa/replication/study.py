@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from maa.data import idrid, locate
 from maa.data.idrid import Dataset
 from maa.data.idrid import Record as Photograph
@@ -174,18 +176,25 @@ class Study:
     def _trained(self, record: Record, task: Callable[[], Task[Any]]) -> Trained[Any]:
         folder = self.folder / f"{record.name}-{record.key[:16]}"
         weights, run = folder / "weights.safetensors", folder / "run.json"
-        # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
-        if not (run.exists() and weights.exists()):
-            model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
-            save_weights(model, weights)
-            record = replace(
-                record,
-                code=code_fingerprint(),
-                environment=environment(),
-                seconds=float(history["seconds"].iloc[-1]),
-                history=history.to_dict(orient="list"),
-            )
-            write_json(run, record.as_json())
+
+        def is_whole() -> bool:
+            # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
+            return run.exists() and weights.exists()
+
+        if not is_whole():
+            # Of two processes that want the same model one trains it, and the other waits for it.
+            with FileLock(folder.with_name(f"{folder.name}.lock")):
+                if not is_whole():
+                    model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
+                    save_weights(model, weights)
+                    record = replace(
+                        record,
+                        code=code_fingerprint(),
+                        environment=environment(),
+                        seconds=float(history["seconds"].iloc[-1]),
+                        history=history.to_dict(orient="list"),
+                    )
+                    write_json(run, record.as_json())
         record = Record.read(run)
         return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
 
@@ -216,6 +225,8 @@ def phantoms(config: PhantomConfig, n_diseased: int, n_healthy: int, n_test: int
     identity = (config, n_diseased, n_healthy, n_test, seed, recipe("phantom"))
     root = cache_folder() / f"phantoms-{fingerprint(identity)[:16]}"
     if not root.exists():
-        with bar("Drawing phantoms", n_diseased + n_healthy + n_test) as advance:
-            write_dataset(root, n_diseased, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))
+        with FileLock(root.with_name(f"{root.name}.lock")):
+            if not root.exists():
+                with bar("Drawing phantoms", n_diseased + n_healthy + n_test) as advance:
+                    write_dataset(root, n_diseased, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))
     return root

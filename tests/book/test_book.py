@@ -26,7 +26,7 @@ class Page(HTMLParser):
 
     def __init__(self, text: str):
         super().__init__()
-        self.links, self.anchors, self.words, self.classes = [], set(), [], set()
+        self.links, self.anchors, self.words, self.classes, self.loaded = [], set(), [], set(), []
         self._skip = 0
         self.feed(text)
 
@@ -38,6 +38,10 @@ class Page(HTMLParser):
         for key in ("href", "src"):
             if attributes.get(key):
                 self.links.append(attributes[key])
+        if tag not in ("a", "area", "form") and attributes.get("rel") != "canonical":  # a browser follows the others by itself
+            self.loaded += [
+                attributes[key] for key in ("href", "src", "srcset", "data", "poster", "action") if attributes.get(key)
+            ]
 
     def handle_endtag(self, tag):
         self._skip -= tag in ("script", "style")
@@ -103,6 +107,29 @@ def test_a_chapter_opens_on_colab_and_binder(html, page):
     assert (html / "editions" / f"{Path(page).name}.ipynb").is_file()
     assert f"https://colab.research.google.com/github/{repository}/blob/{branch}/{page}.ipynb" in links
     assert f"https://mybinder.org/v2/gh/{repository}/{branch}?urlpath=lab/tree/{page}.ipynb" in links
+
+
+ANOTHER_HOST = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+
+
+def test_no_page_asks_another_host_for_anything(html):
+    """Behind a hospital's proxy and from a disk too; that no script asks by itself is for the browser's tests."""
+    for page in html.rglob("*.html"):
+        asked = [address for address in read(page).loaded if ANOTHER_HOST.match(address)]
+        assert not asked, (
+            f"{page.relative_to(html)} loads {asked}; where that is MathJax, `make setup` installs it for the site"
+        )
+    for sheet in html.rglob("*.css"):
+        asked = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", sheet.read_text(encoding="utf-8"))
+        assert not asked, f"{sheet.relative_to(html)} loads {asked}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_equation_is_there_without_scripts_too(html, page):
+    text = (html / f"{page}.html").read_text(encoding="utf-8")
+    equations = text.count('<span class="tex">')
+    assert equations == text.count("<noscript><math ") == len(re.findall(r'class="(?:amsmath )?math notranslate', text))
+    assert "data-mathml-error" not in text and "<merror" not in text
 
 
 def test_the_search_knows_the_glossary(html):

@@ -21,7 +21,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.errors import ExtensionError
 from test_book import PAGES, html  # noqa: F401  (a fixture)
-from test_browser import CDN, CONFIG, ELSEWHERE, Visit, browser, fresh, version_of  # noqa: F401  (`browser` is a fixture)
+from test_browser import CONFIG, ELSEWHERE, PACKAGES, Visit, browser, fresh  # noqa: F401  (`browser` is a fixture)
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -156,6 +156,8 @@ def test_the_page_offers_its_edition(html, page):  # noqa: F811
 
 # -- as JupyterLab renders it -----------------------------------------------------------------------------------------
 
+#: Where the pinned npm packages seem to lie.
+NPM = "https://npm.invalid/"
 RENDER = """async ([cells, latex, parser]) => {
     const [{removeMath, replaceMath}, {marked}] = await Promise.all([import(latex), import(parser)]);
     document.body.innerHTML = cells.map(source => {
@@ -177,7 +179,12 @@ EQUATIONS = """async () => {
 TYPESETTER = f"""<!doctype html><meta charset="utf-8"><script>MathJax = {{tex: {{
     inlineMath: [['$', '$'], ['\\\\(', '\\\\)']], displayMath: [['$$', '$$'], ['\\\\[', '\\\\]']],
     processEscapes: true, processEnvironments: true%s}}, startup: {{typeset: false}}}}</script>
-    <script src="{CONFIG["mathjax_path"]}"></script>"""
+    <script src="{NPM}mathjax/es5/tex-mml-chtml.js"></script>"""
+
+
+def from_npm(route):
+    """Answer with the file of the pinned packages."""
+    route.fulfill(path=PACKAGES / route.request.url.removeprefix(NPM), headers={"Access-Control-Allow-Origin": "*"})
 
 
 @pytest.fixture(scope="module", params=CHAPTERS)
@@ -186,14 +193,12 @@ def rendered(request, browser, html):  # noqa: F811
     page, found = request.param, []
     article = prose_of(html, page)
     cells = [cell.source for cell in read(html, page).cells if cell.cell_type == "markdown"]
-    modules = [
-        f"{CDN}{name}@{version_of(name)}/lib/{file}"
-        for name, file in (("@jupyterlab/rendermime", "latex.js"), ("marked", "marked.esm.js"))
-    ]
+    modules = [f"{NPM}{file}" for file in ("@jupyterlab/rendermime/lib/latex.js", "marked/lib/marked.esm.js")]
     with fresh(browser) as context:
         for macros in ("", f", macros: {CONFIG['mathjax3_config']['tex']['macros']}"):
             view = Visit(context.new_page(), page)
             view.page.route(ELSEWHERE, view.route)
+            view.page.route(f"{NPM}**", from_npm)
             view.page.route("**/_images/*", lambda route: route.abort())  # the site's, which test_book.py looks for
             view.page.set_content(TYPESETTER % macros)
             if macros:

@@ -1,6 +1,8 @@
 """Tests of maa.replication.study: what was trained once is found again, and by nothing that differs."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -85,6 +87,21 @@ def test_a_model_is_trained_once(dataset, tmp_path, no_training):
     assert again.record == first.record and again.history.equals(first.history)
     assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in first.model.state_dict().items())
     assert list(first.history["step"]) == [2, 4]
+
+
+def test_of_two_that_want_the_same_model_one_trains_it_and_the_other_waits(dataset, tmp_path, monkeypatch):
+    began, fit = [], study_module.fit
+
+    def slow_fit(*arguments, **named):
+        began.append(None)
+        time.sleep(0.5)  # long enough for the other to want it too
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(study_module, "fit", slow_fit)
+    Study(dataset, TINY).train, Study(dataset, TINY).validation
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: Study(dataset, TINY, tmp_path).hgn(0.5, seed=7), range(2))
+    assert len(began) == 1 and first.record == second.record and first.path == second.path
 
 
 def test_each_record_says_what_the_run_was_made_from(dataset, tmp_path):
