@@ -37,7 +37,7 @@ def segment(
 ) -> None:
     """Find microaneurysms in photographs of your own.  For research and teaching: no diagnosis.
 
-    Takes JPEG, PNG, TIFF, BMP and WebP, in colour, of any camera and size.
+    Takes JPEG, JPEG 2000, PNG, TIFF, BMP, PPM, GIF and WebP, in colour, of any camera and size.
 
     **For all photographs together**
 

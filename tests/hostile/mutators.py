@@ -79,14 +79,19 @@ def oversized(rng, kind, data):
 
 
 def exif(rng):
-    """A JPEG whose EXIF block says what it should not."""
-    value = lambda: int(rng.choice([0, 1, 6, 9, 255, 65535, 2**31, 2**32 - 1]))
+    """A JPEG, turned more often than not, whose EXIF block says what it should not: any tag, type, count and place."""
+    some = lambda *values: int(rng.choice([0, 1, 26, 40, *values]))
+    tags = rng.choice([0x112, 0x11A, 0x11B, 0x128, 0x8769, 0x8825, 0x10F, 0x9003, 0xA002, 0x9C9B], 4, replace=False)
     entries = [
-        (int(tag), int(rng.integers(0, 15)), value(), value())
-        for tag in rng.choice([0x112, 0x11A, 0x8769, 0x8825, 0x10F, 0x9003], 4)
+        (int(tag), int(rng.integers(0, 15)), some(2, 255, 2**31, 2**32 - 1), some(9, 60, 65535, 2**32 - 1)) for tag in tags
     ]
-    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
-    return encoded(retina(rng), "JPEG", exif=block + bytes(rng.integers(0, 256, rng.integers(0, 40), np.uint8)))
+    entries += [(0x112, 3, 1, int(rng.integers(0, 10)))] * (rng.random() < 0.7)
+    block = (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    )
+    return encoded(retina(rng), "JPEG", exif=b"Exif\0\0" + block + bytes(rng.integers(0, 256, rng.integers(0, 99), np.uint8)))
 
 
 def content(rng):
