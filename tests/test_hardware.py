@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maa import hardware
-from maa.hardware import device, keep_memory, mixed_precision
+from maa.hardware import device, keep_memory, mixed_precision, precision
 
 
 def test_the_device_is_one_that_can_compute():
@@ -24,6 +24,23 @@ def test_bfloat16_is_used_only_where_it_pays(monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
         with mixed_precision(torch.device("cpu")):
             assert (a @ a).dtype == dtype
+
+
+def test_an_older_torch_that_cannot_be_asked_computes_in_float32(monkeypatch):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert precision(torch.device("cpu")) == "float32"
+    with mixed_precision(torch.device("cpu")):
+        assert (torch.eye(4) @ torch.eye(4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "capability, name", [((6, 1), "float32"), ((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch, capability, name):
+    """A T4 has (7, 5), and torch.cuda.is_bf16_supported() says True there."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert precision(torch.device("cuda")) == name
 
 
 def test_keeping_memory_harms_nothing_and_twice_is_once():

@@ -7,22 +7,19 @@ only: (H, W, 3) uint8 in RGB, upright.  Explained in ch:retina.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from maa.data.field import BLACK
+from maa.data.files import check_size, damaged, decode, eight_bits
 from maa.errors import MaaError
 
 LESIONS = {"MA": "microaneurysms", "HE": "haemorrhages", "EX": "hard exudates", "SE": "soft exudates", "OD": "optic disc"}
-MAX_PIXELS = 400_000_000
 _GREY_SPREAD = 4  # channels that differ by no more than this, almost everywhere, carry no colour
 _COLOURLESS = "{} is greyscale: use the colour photograph that it was made from."
-_opening = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +75,87 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     becomes 255), not clipped; transparent parts become black, as the surround of the field of view is.  A greyscale photograph
     is refused: microaneurysms are told from pigment and dust by their colour, and every network here is trained on colour.
 
-    Returns an ndarray, shape (H, W, 3), uint8, RGB, 0 to 255; a MaaError when the file is missing, not an image, truncated,
-    without colour or larger than `MAX_PIXELS`.
+    Returns an ndarray, shape (H, W, 3), uint8, RGB, 0 to 255; a MaaError when the file cannot be decoded (see
+    `maa.data.decode`, which has the formats and the limits) or has no colour.
     """
-    picture = _open(path)
+    return read_photograph(path)[0]
+
+
+def read_photograph(path: str | os.PathLike[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What `read_image` reads, and notes: sentences on what was done and has to be known, such as which page was read."""
+    decoded = decode(path)
+    image, notes = rgb(decoded.picture, path)
+    return image, decoded.notes + notes
+
+
+def rgb(pixels: Image.Image | np.ndarray, called: str | os.PathLike[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A colour photograph that is in memory, as `read_image` gives one.
+
+    Parameters
+    ----------
+    pixels : Image or ndarray, shape (H, W, 3 or 4) or (3 or 4, H, W)
+        A picture of any mode with colour, which is not turned; or red, green, blue and perhaps alpha, of uint8, of uint16 (brought to 8 bits as
+        those of a file are), or floating point from 0 to 1.
+    called : str or path-like
+        What to call it in an error.
+
+    Returns
+    -------
+    image : ndarray, shape (H, W, 3), uint8
+    notes : tuple of str
+        Sentences: what was done and has to be known.
+
+    Raises
+    ------
+    MaaError
+        When it is of another shape or type, beyond the limits of size, or has no colour.
+    """
+    picture, notes = (pixels, ()) if isinstance(pixels, Image.Image) else _picture(pixels, called)
+    check_size(called, *picture.size)
+    try:
+        picture.load()  # one that Pillow opened is read only now
+    except Exception as error:  # decoders fail in every way there is
+        raise MaaError(damaged(called, error)) from None
     if picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(("I", "F")):
-        raise MaaError(_COLOURLESS.format(path))
+        raise MaaError(_COLOURLESS.format(called))
     if picture.mode in ("P", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-    image = np.array(picture.convert("RGB"))
+        alpha = np.asarray(picture.getchannel("A"))
+        if alpha.min() < alpha.max():
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+        elif alpha.max() < 255:  # no part stands out, so the channel was never filled
+            notes += ("It is equally transparent everywhere, so it was read as if it were not.",)
+    try:
+        image = np.array(picture.convert("RGB"))
+    except ValueError:
+        raise MaaError(f"{called} has colours of the kind {picture.mode}, which are not read: save it as RGB.") from None
     step = max(1, max(image.shape[:2]) // 512)
     sparse = image[::step, ::step].astype(np.int16)
     if image.max() >= BLACK and np.percentile(sparse.max(axis=2) - sparse.min(axis=2), 99) <= _GREY_SPREAD:
-        raise MaaError(_COLOURLESS.format(path))
-    return image
+        raise MaaError(_COLOURLESS.format(called))
+    return image, notes
+
+
+def _picture(pixels: np.ndarray, called: str | os.PathLike[str]) -> tuple[Image.Image, tuple[str, ...]]:
+    """An array as a picture of mode RGB or RGBA, and notes."""
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4) and pixels.shape[0] in (3, 4):
+        pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.ndim == 2 or (pixels.ndim == 3 and 1 in (pixels.shape[0], pixels.shape[2])):
+        raise MaaError(_COLOURLESS.format(called))
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not pixels.size:
+        raise MaaError(f"{called} has the shape {pixels.shape}: give one photograph, of shape (height, width, 3).")
+    check_size(called, pixels.shape[1], pixels.shape[0])
+    notes: tuple[str, ...] = ()
+    if pixels.dtype == np.uint16:
+        colours, notes = eight_bits(pixels[..., :3])
+        pixels = np.concatenate([colours, (pixels[..., 3:] >> 8).astype(np.uint8)], axis=2)
+    elif np.issubdtype(pixels.dtype, np.floating):
+        if not (pixels.min() >= 0 and pixels.max() <= 1):  # also where one is not a number
+            raise MaaError(f"{called} has floating-point values outside 0 to 1: divide by the largest possible, or give uint8.")
+        pixels = (pixels.astype(np.float32) * 255 + 0.5).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        raise MaaError(f"{called} has values of type {pixels.dtype}: give uint8, uint16, or floating point from 0 to 1.")
+    return Image.fromarray(np.ascontiguousarray(pixels)), notes
 
 
 def read_mask(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -100,32 +163,45 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None
 
     A pixel is annotated when its colour is not black (and not fully transparent), whatever the format: 1-bit, grey of 8 or 16
     bits, palette, RGB or RGBA.  IDRiD's own masks are palette images whose lesion colour is a red that becomes 76 in grey, so
-    comparing with 255 would lose them.  In a JPEG, which rings around every edge, a pixel counts from half of full brightness.
+    comparing with 255 would lose them.  In a JPEG, which rings around every edge, a pixel counts from half of full brightness,
+    and so in a WebP or JPEG 2000 that is as bright.
 
-    Returns an ndarray, shape (H, W), bool; a MaaError when the file is missing, not an image, truncated, or has not the height
-    and width `shape` of its photograph.
+    Returns an ndarray, shape (H, W), bool; a MaaError when the file cannot be decoded (see `maa.data.decode`), or has not the
+    height and width `shape` of its photograph.
     """
-    picture = _open(path)
+    decoded = decode(path)
+    picture = decoded.picture
     if shape is not None and (picture.height, picture.width) != tuple(shape[:2]):
         raise MaaError(
             f"The mask {path} has {picture.width} x {picture.height} pixels but its photograph has "
             f"{shape[1]} x {shape[0]}: use the mask that was drawn on this photograph."
         )
     if picture.mode == "P":
-        # Whether an entry of the palette is black is looked up once, not at every pixel.
+        # Whether an entry of the palette is black, or transparent, is looked up once, not at every pixel.
         colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
         coloured = np.zeros(256, bool)
         coloured[: len(colours)] = colours.any(axis=1)
+        transparency = picture.info.get("transparency", b"")
+        clear = [transparency] if isinstance(transparency, int) else np.flatnonzero(np.frombuffer(transparency, np.uint8) == 0)
+        coloured[clear] = False
         return np.take(coloured, np.asarray(picture))
-    black = 127 if picture.format == "JPEG" else 0
-    if picture.mode in ("PA", "CMYK", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGBA" if picture.mode == "PA" else "RGB")
+    if picture.mode in ("PA", "CMYK", "YCbCr", "LAB", "HSV") or (
+        "transparency" in picture.info and picture.mode in ("1", "L", "RGB")
+    ):
+        picture = picture.convert("RGBA" if picture.mode == "PA" or "transparency" in picture.info else "RGB")
     bands = dict(zip(picture.getbands(), picture.split(), strict=True))
     alpha = bands.pop("A", bands.pop("a", None))
+    opaque = None if alpha is None else np.asarray(alpha) > 0
+    values = [np.asarray(band) for band in bands.values()]
+    rings = decoded.format in ("WEBP", "JPEG2000") and max(band.max() for band in values) > 127
+    black = 127 if decoded.format in ("JPEG", "MPO") or rings else 0
     marked = np.zeros((picture.height, picture.width), bool)
-    for band in bands.values():
-        marked |= np.asarray(band) > black
-    return marked if alpha is None else marked & (np.asarray(alpha) > 0)
+    for band in values:
+        marked |= band > black
+    # Transparent everywhere, it is a mask without a mark where its colour is one, and one with an unfilled channel elsewhere.
+    if opaque is None or (not opaque.any() and any(np.ptp(band) for band in values)):
+        return marked
+    return marked & opaque
 
 
 def halve(array: np.ndarray) -> np.ndarray:
@@ -144,37 +220,3 @@ def halve(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8:
         raise ValueError(f"halve takes uint8 or bool arrays, not {array.dtype}")
     return np.array(Image.fromarray(array).reduce(2))
-
-
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    """Decode a file completely, upright, with every failure turned into a `MaaError`."""
-    path = Path(path)
-    if not path.exists():
-        raise MaaError(f"{path} does not exist: check the path.")
-    if path.is_dir():
-        raise MaaError(f"{path} is a folder: name an image file.")
-    try:
-        # Pillow warns, then refuses, at sizes that montages of the retina reach; the limit below is ours.  Files are read by
-        # several threads, hence the lock.
-        with _opening:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                picture: Image.Image = Image.open(path)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-        if picture.width * picture.height > MAX_PIXELS:
-            raise MaaError(
-                f"{path} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}: scale it down first."
-            )
-        kind = picture.format
-        with picture:
-            picture.load()
-            picture = ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError:
-        raise MaaError(f"{path} is not an image, or is cut short at its very start: use JPEG, PNG or TIFF.") from None
-    except PermissionError:
-        raise MaaError(f"{path} may not be read by this user: change its permissions.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise MaaError(f"{path} is damaged or cut short ({str(error).rstrip('.')}): copy or download it again.") from None
-    picture.format = kind  # exif_transpose may return a copy, which forgets its format
-    return picture

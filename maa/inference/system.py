@@ -33,6 +33,7 @@ FILES = {
     "prn_full": "prn.safetensors",
 }
 SETTINGS = "settings.json"
+_MOST_BYTES = 2**20  # of a file of settings; ours have a thousand
 #: The rows of the table, each after those that it builds on: the paper's Table 2 as far as it was read, a control that decides
 #: candidate by candidate without a network, and second stages with none, one and both of the paper's two ideas.
 ROWS = {
@@ -227,9 +228,15 @@ def read_settings(folder: str | os.PathLike[str]) -> Settings:
     if not path.exists():
         return Settings()
     try:
-        return Settings(**json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError):
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise ValueError("no settings of ours")
+        settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+        for share in (settings.hypothesis, *settings.weights.values(), *settings.thresholds.values()):
+            if isinstance(share, bool) or not 0 <= share <= 1:
+                raise ValueError(f"{share} is no share")
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError):
         raise MaaError(f"{path} is damaged: write it anew with `maa evaluate --split validation`.") from None
+    return settings
 
 
 def write_settings(settings: Settings, folder: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
@@ -26,7 +27,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     PRN: ("width", "embedding_size", "depth", "scales"),
     UNet: ("width",),
 }
-_LARGEST = 4096  # a width beyond this is no network of ours, and would ask for more memory than there is
+_LARGEST = 4096  # a width or depth beyond this is no network of ours
 Network = TypeVar("Network", HGN, PRN, UNet)
 
 
@@ -77,25 +78,37 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         raise MaaError(f"There are no weights at {path}: train them with `maa train`, or name another folder.")
     damaged = MaaError(f"{path} is not a weights file of maa, or is damaged: train it anew with `maa train`.")
     try:
+        if not path.is_file():
+            raise ValueError("a pipe would never end")
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["maa"])
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no mapping
         found, arguments = header["architecture"], dict(header["arguments"])
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError):
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged from None
     if found != architecture.__name__:
         raise MaaError(f"{path} holds the weights of {found}, not of {architecture.__name__}: name the file that holds those.")
-    sizes = [value for value in arguments.values() if not isinstance(value, str)]
+    sizes = [value for name, value in arguments.items() if name != "scales"]
     if arguments.keys() != set(_ARGUMENTS[architecture]) or not all(
         type(size) is int and 0 < size <= _LARGEST for size in sizes
     ):
         raise damaged
     try:
+        # Where nothing is allocated, however large the header says that the network is; a layer has at least one tensor.
+        if arguments.get("depth", 0) > len(shapes):
+            raise ValueError("the tensors are not those of the header")
+        with torch.device("meta"):
+            described = architecture(**arguments).state_dict()
+        if shapes != {name: tuple(value.shape) for name, value in described.items()}:
+            raise ValueError("the tensors are not those of the header")
         model = architecture(**arguments)
         model.load_state_dict(load(path.read_bytes()))
     except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError, OSError):
         raise MaaError(
             f"{path} holds weights of another version of {found}, which do not fit: train it anew with `maa train`."
         ) from None
+    if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
+        raise damaged
     in_channels_last(model.eval())
     return model
 

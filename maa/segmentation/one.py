@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from scipy import ndimage
+from torch import Tensor
 
 from maa.data import quality
 from maa.data.field import field_of_view
-from maa.data.photograph import read_image
+from maa.data.photograph import read_photograph, rgb
 from maa.data.stacks import stack_photograph
 from maa.errors import MaaError
 from maa.hardware import device
@@ -127,7 +129,7 @@ class Segmentation:
 
 
 def segment(
-    photograph: str | os.PathLike[str] | np.ndarray,
+    photograph: str | os.PathLike[str] | np.ndarray | Tensor | Image.Image,
     system: AnySystem,
     threshold: float | None = None,
     degrees: float = FIELD_DEGREES,
@@ -138,12 +140,14 @@ def segment(
 
     A lesion spans as many degrees in every camera, but as many pixels only at one scale, and the networks know lesions by
     their size in pixels.  Memory is bounded by `MAX_WORKING_PIXELS`, and by `maa.data.MAX_PIXELS` for the photograph
-    itself.  Explained in ch:yours.
+    itself; both limits are checked before the work that they bound.  Explained in ch:yours.
 
     Parameters
     ----------
-    photograph : path-like or ndarray, shape (H, W, 3), uint8
-        A file of any ordinary format (see `maa.data.read_image`), or RGB.
+    photograph : path-like, ndarray, Tensor or Image
+        A file of any ordinary format (see `maa.data.read_image`); or an array or a tensor, shape (H, W, 3) or (3, H, W), of
+        uint8, RGB; or a PIL image, as it is.  A fourth channel is transparency, uint16 is brought to 8 bits, and floating
+        point is read as 0 to 1 (see `maa.data.rgb`).
     system : System or Beyond
         As `load_system` gives it; its last map is the result's.
     threshold : float, optional
@@ -161,26 +165,24 @@ def segment(
     Raises
     ------
     MaaError
-        When the photograph cannot be read, shows no field of view, or would become too large; and when a number is out of
-        its range.
+        When the photograph cannot be read, is of another shape or type, is grey, shows no field of view, or would become too
+        large; and when a number is out of its range.
     """
     check(threshold, degrees, resize)
-    if isinstance(photograph, np.ndarray):
-        name = name or "photograph"
-        image, called = photograph, name
+    if isinstance(photograph, str | os.PathLike):
+        image, notes = read_photograph(photograph)
+        called, name = str(photograph), name or Path(photograph).stem
     else:
-        image, called = read_image(photograph), str(photograph)
-        name = name or Path(photograph).stem
+        called = name = name or "photograph"
+        image, notes = rgb(_in_memory(photograph), called)
+    if resize is not None:
+        _working_size(image.shape, resize, called)
     fov = field_of_view(image, called)
-    factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
-    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
+    factor, more = resize_factor(fov, degrees) if resize is None else (resize, ())
+    notes += more
     height, width = fov.shape
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if size[0] * size[1] > MAX_WORKING_PIXELS:
-        raise MaaError(
-            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
-            f"{MAX_WORKING_PIXELS:,}: name the camera's true field of view with --degrees, or crop it."
-        )
+    size = _working_size(fov.shape, factor, called, degrees if resize is None else None)
+    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
     seen, seen_fov = image, fov
     if factor != 1:
         seen = resized(image, size, factor)
@@ -201,6 +203,35 @@ def segment(
         )
     threshold = threshold or system.settings.thresholds.get(kind, UNCHOSEN_THRESHOLD)
     return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
+
+
+def _in_memory(photograph: object) -> np.ndarray | Image.Image:
+    """A photograph that is no file, as an array or a picture."""
+    if isinstance(photograph, Tensor):
+        try:
+            photograph = photograph.detach().cpu()
+            return (photograph.float() if photograph.is_floating_point() else photograph).numpy()
+        except (TypeError, RuntimeError, NotImplementedError):
+            raise MaaError(f"A tensor of type {photograph.dtype} holds no photograph: give uint8, or floating point.") from None
+    if not isinstance(photograph, np.ndarray | Image.Image):
+        raise MaaError(
+            f"A photograph is a path, an array, a tensor or a PIL image, not a {type(photograph).__name__}: give one."
+        )
+    return photograph
+
+
+def _working_size(shape: tuple[int, ...], factor: float, called: str, degrees: float | None = None) -> tuple[int, int]:
+    """Width and height of a photograph for the networks; a MaaError beyond `MAX_WORKING_PIXELS`."""
+    height, width = shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size[0] * size[1] > MAX_WORKING_PIXELS:
+        fits = math.floor(99.9 * math.sqrt(MAX_WORKING_PIXELS / (height * width))) / 100
+        narrower = "" if degrees is None else f", or --degrees if its field of view is less than {degrees:g} degrees"
+        raise MaaError(
+            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
+            f"{MAX_WORKING_PIXELS:,}: crop it, or give --resize {fits:g} or less, at which small lesions may be missed{narrower}."
+        )
+    return size
 
 
 def load_system(weights: str | os.PathLike[str] | None = None, track: str = "paper") -> AnySystem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maa.hardware import device, in_channels_last, keep_memory, mixed_precision
 from maa.progress import bar
+from maa.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from maa.training.config import Schedule
 
 N = TypeVar("N", bound=nn.Module)
@@ -49,7 +50,7 @@ def fit(
     schedule : Schedule
     folder : path-like, optional
         Where the state of the run is kept.  A run that finds the state of an earlier one there goes on
-        with it; the file is removed at the end.
+        with it, or raises a MaaError where that is damaged or of another run; the file is removed at the end.
     description : str
         Names the progress bar.
 
@@ -66,17 +67,13 @@ def fit(
     torch.manual_seed(schedule.seed)
     model = in_channels_last(task.build().to(chosen))
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
-    checkpoint = Path(folder) / "checkpoint.pt" if folder else None
+    checkpoint = Path(folder) / CHECKPOINT if folder else None
     first, spent = 0, 0.0
     rows: list[dict[str, float]] = []
     if checkpoint and checkpoint.exists():
-        saved = torch.load(
-            checkpoint, map_location=chosen, weights_only=True
-        )  # tensors and numbers: nothing on disk is ever executed
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        task.restore(saved["task"])
-        first, rows, spent = saved["step"], saved["rows"], saved["seconds"]
+        state, progress = load_checkpoint(checkpoint, model, optimizer, task.state(), schedule.steps)
+        task.restore(state)
+        first, rows, spent = progress["step"], progress["rows"], progress["seconds"]
 
     reports = set(np.linspace(0, schedule.steps, schedule.reports + 1).round().astype(int)[1:])
     metrics: list[dict[str, Tensor]] = []
@@ -111,33 +108,9 @@ def fit(
                 metrics = []
                 note = "  ".join(f"{key} {value:.3f}" for key, value in {**means, **validation}.items())
                 if checkpoint and step + 1 < schedule.steps:
-                    _save(checkpoint, step + 1, model, optimizer, task, rows, spent)
+                    progress = {"step": step + 1, "seconds": spent, "rows": rows}
+                    save_checkpoint(checkpoint, model, optimizer, task.state(), progress)
             advance(step + 1, note)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return model.eval(), pd.DataFrame(rows)
-
-
-def _save(
-    checkpoint: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    task: Task[Any],
-    rows: list[dict[str, float]],
-    seconds: float,
-) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(
-        {
-            "step": step,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "task": task.state(),
-            "rows": rows,
-            "seconds": seconds,
-        },
-        partial,
-    )
-    os.replace(partial, checkpoint)

@@ -193,7 +193,7 @@ def test_large_photograph_passes_pillows_limit(tmp_path, monkeypatch):
 
 
 def test_absurd_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("maa.data.photograph.MAX_PIXELS", 1000)
+    monkeypatch.setattr("maa.data.files.MAX_PIXELS", 1000)
     path = tmp_path / "a.png"
     Image.fromarray(retina()).save(path)
     with pytest.raises(MaaError, match="440 x 300") as error:

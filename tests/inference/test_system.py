@@ -1,6 +1,7 @@
 """Tests of maa.inference.system: the networks and settings of a folder, and every map that they allow."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -165,12 +166,22 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         System.load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"colour": 3}', ""])
+@pytest.mark.parametrize("content", [
+    b"{", b"[1, 2]", b'{"colour": 3}', b"", b"null", b"7", b"\xff\xfe{", b"[" * 100_000, b" " * 2**21, b'{"weights": []}', b'{"weights": 1}',
+    b'{"weights": {"prn_full": "1"}}', b'{"weights": {"prn_full": 2}}', b'{"weights": {"prn_full": true}}', b'{"thresholds": [0.5]}',
+    b'{"thresholds": {"prn_full": NaN}}', b'{"thresholds": {"prn_full": [0.5]}}', b'{"hypothesis": null}', b'{"hypothesis": -1}',
+])  # fmt: skip
 def test_damaged_settings_are_refused(folder, content):
-    (folder / SETTINGS).write_text(content)
+    (folder / SETTINGS).write_bytes(content)
     with pytest.raises(MaaError, match="damaged") as error:
         System.load(folder)
-    assert SETTINGS in str(error.value)
+    assert str(folder / SETTINGS) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_settings_are_read_from_a_regular_file_only(folder):
+    os.mkfifo(folder / SETTINGS)
+    with pytest.raises(MaaError, match="damaged"):
+        System.load(folder)
 
 
 def test_networks_in_the_wrong_file_are_refused(networks, folder):

@@ -138,7 +138,7 @@ def test_an_architecture_that_is_not_known_is_named_with_those_that_are(hgn, tmp
 
 
 @pytest.mark.parametrize("arguments", [
-    {"width": 1_000_000, "depth": 8}, {"width": [1], "depth": 8}, {"width": -1, "depth": 8}, {"width": True, "depth": 8}, {"width": 4}, [], "x",
+    {"width": 1_000_000, "depth": 8}, {"width": [1], "depth": 8}, {"width": -1, "depth": 8}, {"width": True, "depth": 8}, {"width": 4}, [], "x", {"width": "4", "depth": 8},
     {"width": 4, "depth": 8, "more": 1}, None,
 ])  # fmt: skip
 def test_a_header_that_no_network_of_ours_has_is_refused_before_anything_is_allocated(hgn, tmp_path, arguments, monkeypatch):
@@ -148,6 +148,66 @@ def test_a_header_that_no_network_of_ours_has_is_refused_before_anything_is_allo
     monkeypatch.setattr(HGN, "__init__", lambda *a, **k: pytest.fail("built"))
     with pytest.raises(MaaError, match="damaged"):
         load_weights(path, HGN)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"width": 4096, "depth": 8}, {"width": 4, "depth": 4096}, {"width": 4096, "depth": 4096}]
+)
+def test_a_header_that_its_tensors_do_not_bear_out_is_refused_before_anything_is_allocated(
+    hgn, tmp_path, arguments, monkeypatch
+):
+    path = tmp_path / "a.safetensors"
+    tensors = {name: value.contiguous() for name, value in hgn.state_dict().items()}
+    save_file(tensors, path, {"maa": json.dumps({"architecture": "HGN", "arguments": arguments})})
+    built, build = [], HGN.__init__
+
+    def spy(self, *args, **kwargs):
+        build(self, *args, **kwargs)
+        built.extend(parameter.device.type for parameter in self.parameters())
+
+    monkeypatch.setattr(HGN, "__init__", spy)
+    with pytest.raises(MaaError, match="another version") as error:
+        load_weights(path, HGN)
+    assert sentence(error, path) and set(built) <= {"meta"}
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensors: tensors | {"head.bias": torch.zeros(2)}, lambda tensors: tensors | {"more": torch.zeros(1)},
+    lambda tensors: {name: value for name, value in tensors.items() if name != "head.bias"},
+])  # fmt: skip
+def test_tensors_that_are_not_the_networks(hgn, tmp_path, change):
+    path = tmp_path / "a.safetensors"
+    tensors = change({name: value.contiguous() for name, value in hgn.state_dict().items()})
+    save_file(tensors, path, {"maa": json.dumps({"architecture": "HGN", "arguments": {"width": 4, "depth": 8}})})
+    with pytest.raises(MaaError, match="another version") as error:
+        load_weights(path, HGN)
+    assert sentence(error, path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(hgn, tmp_path, value):
+    with torch.no_grad():
+        hgn.head.bias.fill_(value)
+    save_weights(hgn, tmp_path / "a.safetensors")
+    with pytest.raises(MaaError, match="damaged") as error:
+        load_weights(tmp_path / "a.safetensors", HGN)
+    assert sentence(error, tmp_path / "a.safetensors")
+
+
+def test_weights_are_read_from_regular_files_only(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(MaaError, match="not a weights file") as error:
+        load_weights(tmp_path / "a.safetensors", HGN)
+    assert sentence(error, tmp_path / "a.safetensors")
+
+
+def test_the_scales_of_a_prn_that_there_are_not(seasoned, tmp_path):
+    prn = seasoned(PRN(3, 17))
+    arguments = {"width": 3, "embedding_size": 17, "depth": 8, "scales": "4x"}
+    tensors = {name: value.contiguous() for name, value in prn.state_dict().items()}
+    save_file(tensors, tmp_path / "p.safetensors", {"maa": json.dumps({"architecture": "PRN", "arguments": arguments})})
+    with pytest.raises(MaaError, match="another version"):
+        load_weights(tmp_path / "p.safetensors", PRN)
 
 
 def test_weights_of_another_version_of_the_architecture(hgn, tmp_path):

@@ -1,5 +1,8 @@
 """Tests of maa.segment: scale, maps and lesions of photographs that are not IDRiD's, and files that stay whole."""
 
+import os
+import pathlib
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +112,25 @@ def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
         segment(photograph(), DarkSpots(), degrees=DEGREES * 2)
 
 
+@pytest.mark.parametrize("options", [{"degrees": DEGREES * 3}, {"resize": 3}])
+def test_too_large_a_photograph_is_refused_before_the_work_with_advice_that_works(monkeypatch, options):
+    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
+    monkeypatch.setattr("maa.data.quality.measure", lambda *_: pytest.fail("measured"))
+    if "resize" in options:
+        monkeypatch.setattr("maa.segmentation.one.field_of_view", lambda *_: pytest.fail("looked for"))
+    with pytest.raises(MaaError, match="at the scale of the networks") as error:
+        segment(photograph(), DarkSpots(), **options)
+    assert ("--degrees" in str(error.value)) == ("degrees" in options)
+    monkeypatch.undo()
+    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
+    fits = float(re.search(r"--resize ([0-9.]+)", str(error.value))[1])
+    system = DarkSpots()
+    segment(photograph(), system, resize=fits)
+    assert 95_000 < np.prod(system.shape) <= 100_000
+    with pytest.raises(MaaError, match="crop it"):
+        segment(photograph(), system, resize=fits + 0.02)
+
+
 @pytest.mark.parametrize("wrong", [
     {"threshold": 0}, {"threshold": 1.1}, {"threshold": float("nan")}, {"degrees": 0}, {"degrees": 400},
     {"resize": 0}, {"resize": -1},
@@ -116,6 +138,107 @@ def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(MaaError, match="choose"):
         segment(photograph(), DarkSpots(), **wrong)
+
+
+# --- what a photograph may be ---------------------------------------------------------------------
+
+
+def with_alpha(image, alpha=255):
+    return np.dstack([image, np.full(image.shape[:2], alpha, image.dtype)])
+
+
+AS = {
+    "RGBA": with_alpha,
+    "alpha that was never filled": lambda image: with_alpha(image, 0),
+    "channels first": lambda image: np.moveaxis(image, 2, 0),
+    "not contiguous": lambda image: np.asfortranarray(image),
+    "16 bits": lambda image: image.astype(np.uint16) * 257,
+    "12 bits of 16": lambda image: image.astype(np.uint16) * 16,
+    "float32": lambda image: image.astype(np.float32) / 255,
+    "float64": lambda image: image / 255,
+    "tensor": torch.from_numpy,
+    "tensor, channels first": lambda image: torch.from_numpy(image).permute(2, 0, 1),
+    "tensor of float": lambda image: (torch.from_numpy(image).permute(2, 0, 1).float() / 255).requires_grad_(),
+    "tensor of bfloat16": lambda image: (torch.from_numpy(image).float() / 255).bfloat16(),
+    "PIL": Image.fromarray,
+    "PIL, RGBA": lambda image: Image.fromarray(with_alpha(image)),
+    "PIL, palette": lambda image: Image.fromarray(image).quantize(256),
+    "PIL, CMYK": lambda image: Image.fromarray(image).convert("CMYK"),
+}
+
+
+@pytest.mark.parametrize("kind", AS)
+def test_a_photograph_in_memory_is_taken_in_every_form_that_has_colour(kind):
+    known = photograph()
+    known[60, 60] = 255  # so that the range is that of the type
+    before = known.copy()
+    found = segment(AS[kind](known), DarkSpots(), threshold=0.5, resize=1)
+    assert found.image.dtype == np.uint8 and np.abs(found.image.astype(int) - before).max() <= (
+        1 if kind != "tensor of bfloat16" else 2
+    )
+    assert np.array_equal(known, before) and len(found.lesions) == 1 and found.name == "photograph"
+    assert ("12 bits" in " ".join(found.notes)) == (kind == "12 bits of 16")
+
+
+@pytest.mark.parametrize("make, reason", [
+    (lambda image: image[..., 0], "greyscale"), (lambda image: image[..., :1], "greyscale"), (lambda image: image[None, ..., 0], "greyscale"),
+    (lambda image: image[..., [0, 0, 0]], "greyscale"), (lambda image: Image.fromarray(image).convert("L"), "greyscale"),
+    (lambda image: image[None], "shape"), (lambda image: image[..., [0, 1, 2, 0, 1]], "shape"), (lambda image: image[:0], "shape"),
+    (lambda image: image.ravel(), "shape"), (lambda image: np.array(3), "shape"),
+    (lambda image: image.astype(np.float32), "outside 0 to 1"), (lambda image: image / 255 - 0.5, "outside 0 to 1"),
+    (lambda image: image * np.nan, "outside 0 to 1"), (lambda image: image.astype(int), "type int64"), (lambda image: image > 9, "type bool"),
+    (lambda image: image.astype(complex), "type complex128"), (lambda image: image.astype(str), "type <U3"), (lambda image: image.astype(object), "type object"),
+    (lambda image: torch.from_numpy(image).to_sparse(), "tensor"), (lambda image: torch.zeros(9, 9, 3, device="meta"), "tensor"),
+    (lambda image: image.tolist(), "not a list"), (lambda image: None, "not a NoneType"), (lambda image: b"eye.jpg", "not a bytes"), (lambda image: 3, "not a int"),
+])  # fmt: skip
+def test_what_is_no_colour_photograph_is_refused_in_a_sentence(make, reason):
+    with pytest.raises(MaaError, match=reason) as error:
+        segment(make(photograph()), DarkSpots(), resize=1)
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_a_picture_that_pillow_has_opened_and_cannot_decode_is_refused_in_a_sentence(tmp_path):
+    Image.fromarray(photograph()).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-800])
+    with Image.open(tmp_path / "a.jpg") as picture, pytest.raises(MaaError, match="photograph is damaged or cut short"):
+        segment(picture, DarkSpots(), resize=1)
+
+
+def test_an_array_beyond_the_limit_is_refused_as_a_file_is(monkeypatch):
+    monkeypatch.setattr("maa.data.files.MAX_PIXELS", 40_000)
+    for kind in (photograph(), Image.fromarray(photograph())):
+        with pytest.raises(MaaError, match="240 x 200 pixels"):
+            segment(kind, DarkSpots(), resize=1)
+
+
+def test_what_was_done_to_read_a_file_is_among_the_notes(tmp_path):
+    Image.fromarray(with_alpha(photograph(), 0)).save(tmp_path / "a.png")
+    assert "transparent everywhere" in segment(tmp_path / "a.png", DarkSpots(), resize=1).notes[0]
+
+
+@pytest.mark.parametrize("name", ["../eye", "/tmp/eye", "a/b", "a/../b", "eye\0", "..", ""])
+def test_results_cannot_leave_their_folder(tmp_path, name):
+    out = tmp_path / "out"
+    written = segment(photograph(), DarkSpots(), resize=1, name=name).save(out)
+    assert sorted(written.values()) == sorted(out.iterdir()) and os.listdir(tmp_path) == ["out"]
+
+
+def test_a_link_in_the_folder_does_not_lead_a_result_out_of_it(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other.png"
+    out.mkdir()
+    other.write_text("mine")
+    (out / "eye_mask.png").symlink_to(other)
+    segment(photograph(), DarkSpots(), resize=1, name="eye").save(out)
+    assert other.read_text() == "mine" and not (out / "eye_mask.png").is_symlink()
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_one_path_is_one_path(tmp_path, kind):
+    (tmp_path / "p").mkdir()  # not the letters of its name
+    Image.fromarray(photograph()).save(tmp_path / "p" / "eye.png")
+    for given in (tmp_path / "p", tmp_path / "p" / "eye.png"):
+        report = segment_files(kind(given), tmp_path / "out", DarkSpots(), resize=1)
+        assert list(report.photographs["image"]) == ["eye"] and not report.problems
 
 
 # --- what is found --------------------------------------------------------------------------------

@@ -1,11 +1,16 @@
 """Tests of maa.training: the schedule, the loop that stops and goes on, augmentation, the tasks, the probe."""
 
+import contextlib
+import io
+import json
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score
 from torch import nn
 
@@ -26,6 +31,7 @@ from maa.training import (
     draw,
     fit,
 )
+from maa.training.checkpoint import CHECKPOINT, load_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +181,7 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(make, drawn_stacks, tmp_path)
     whole = fit(whole_task, SCHEDULE)
     with pytest.raises(KeyboardInterrupt):
         fit(Interrupted(make(drawn_stacks), 7), SCHEDULE, tmp_path)
-    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+    assert os.listdir(tmp_path) == [CHECKPOINT]
     torch.rand(17)  # another process has another random state
     resumed = Interrupted(make(drawn_stacks), None)
     same_run(fit(resumed, SCHEDULE, tmp_path), whole)
@@ -208,16 +214,93 @@ def test_stopped_twice_and_before_the_first_report(drawn_stacks, tmp_path):
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(Line(explode_at=5), Schedule(steps=8, reports=4), tmp_path)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
 
-    def full_disk(content, path):
-        path.write_bytes(b"half")
+    def full_disk(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("torch.save", full_disk)
-    with pytest.raises(OSError):
+    monkeypatch.setattr("maa.provenance.os.replace", full_disk)
+    with pytest.raises((OSError, MaaError), match="No space"):
         fit(Line(), Schedule(steps=8, reports=4), tmp_path)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert (tmp_path / CHECKPOINT).read_bytes() == before and os.listdir(tmp_path) == [CHECKPOINT]
+
+
+def stopped(folder):
+    """The checkpoint of a run of 8 steps that was stopped."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(explode_at=5), Schedule(steps=8, reports=4), folder)
+    return folder / CHECKPOINT
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "checkpoint.pt"])
+def test_a_planted_checkpoint_runs_nothing(tmp_path, name):
+    class Planted:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save(Planted(), tmp_path / name)
+    with contextlib.suppress(MaaError):
+        fit(Line(), Schedule(steps=8, reports=4), tmp_path)
+    assert not (tmp_path / "ran").exists()
+    torch.load(io.BytesIO((tmp_path / name).read_bytes()), weights_only=False)
+    assert (tmp_path / "ran").exists()  # it was armed
+
+
+def changed(path, tensors=None, progress=None):
+    """Write a checkpoint again with other tensors or another header."""
+    with safe_open(path, "pt") as file:
+        known, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    header = header if progress is None else {"progress": progress(json.loads(header["progress"]))}
+    save_file({**known, **(tensors or {})}, path, header)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_text("{}"),
+    lambda path: (path.unlink(), os.mkfifo(path)),
+    lambda path: (path.unlink(), path.mkdir()),
+    lambda path: changed(path, {"model/weight": torch.zeros(2, 1)}),
+    lambda path: changed(path, {"model/weight": torch.zeros(1, 1, dtype=torch.float64)}),
+    lambda path: changed(path, {"model/more": torch.zeros(1)}),
+    lambda path: changed(path, {"task/error": torch.zeros(1)}),
+    lambda path: changed(path, {"optimizer/0/exp_avg": torch.zeros(3)}),
+    lambda path: changed(path, progress=lambda _: "{"),
+    lambda path: changed(path, progress=lambda _: "[]"),
+    lambda path: changed(path, progress=lambda _: "[" * 100_000),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"step": 8})),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"step": -1})),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"step": "4"})),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"rows": {}})),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"rows": [{"loss": "0"}]})),
+    lambda path: changed(path, progress=lambda known: json.dumps(known | {"seconds": None})),
+])  # fmt: skip
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
+    path = stopped(tmp_path)
+    damage(path)
+    with pytest.raises(MaaError, match="damaged or of another run: remove it") as error:
+        fit(Line(), Schedule(steps=8, reports=4), tmp_path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_optimizer_goes_on_in_the_memory_layout_that_it_had(drawn_stacks, tmp_path, monkeypatch):
+    """Another layout is another order of summing on some machines."""
+    loaded = []
+
+    def layouts(optimizer):
+        return [moments["exp_avg"].stride() for moments in optimizer.state_dict()["state"].values()]
+
+    def spy(path, model, optimizer, *rest):
+        result = load_checkpoint(path, model, optimizer, *rest)
+        loaded.append((layouts(optimizer), [parameter.stride() for parameter in model.parameters()]))
+        return result
+
+    monkeypatch.setattr("maa.training.loop.load_checkpoint", spy)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(hgn_task(drawn_stacks), 7), SCHEDULE, tmp_path)
+    fit(hgn_task(drawn_stacks), SCHEDULE, tmp_path)
+    ((found, expected),) = loaded
+    assert found == expected and len(found) > 10
 
 
 # --- augmentation -------------------------------------------------------------------------------------
