@@ -15,7 +15,7 @@ SIZES = ((1, 1), (1, 500), (500, 1), (2, 2), (3, 3), (7, 5), (31, 33), (64, 64),
 PLAIN = (
     b"", b"\0", b"\0" * 5000, b"\xff" * 5000, b"\xff\xd8", b"\xff\xd8\xff\xe1\xff\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*\0\0\0\x08",
     b"BM", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"P6\n9999999 9999999\n255\n", b"P6 -1 -1 255\n", b"%PDF-1.7\n", b"PK\3\4" + b"\0" * 50,
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n(/tmp/x) (w) file\nshowpage\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n(planted) (w) file\nshowpage\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     b"<!doctype html><title>404</title>", b"version https://git-lfs.github.com/spec/v1\nsize 1\n", b"\x00\x00\x00\x18ftypheic", b"\0" * 128 + b"DICM",
     b"../.git/annex/objects/x", "\ufeffname;grade\n".encode("utf-16"),
 )  # fmt: skip

@@ -89,7 +89,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(hgn, tmp_path
     save_weights(hgn, path)
     before = path.read_bytes()
     monkeypatch.setattr("maa.provenance.os.replace", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(MaaError, match="full"):
         save_weights(hgn, path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
 
