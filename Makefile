@@ -97,7 +97,8 @@ book: setup  ## Run every chapter and build the book
 .PHONY: test
 test: setup browser  ## Test the package, the notebooks and the built book, and how much of maa the tests run
 	@unset MAA_IDRID; $(BUILD); \
-	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 --cov --cov-report=term tests notebooks
+	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --cov --cov-report=term tests && \
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 .PHONY: hostile
 hostile: setup  ## A thousand hostile files and fifty kills, which make test leaves out (some ten minutes)

@@ -1,13 +1,14 @@
 """A replication of a few steps, which several tests share."""
 
 from maa.replication.profiles import Profile
-from maa.training import HGNConfig, PRNConfig, Schedule, UNetConfig
+from maa.training import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 TINY = Profile(
     "tiny",
     hgn_1x=HGNConfig(1.0, Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2), width=2, pool=2000),
     hgn_half=HGNConfig(0.5, Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2), width=2, pool=2000),
     prn=PRNConfig(Schedule(steps=5, batch=16, reports=1), width=2, pool=60),
+    windows=WindowConfig(1.0, Schedule(steps=20, batch=8, reports=1, learning_rate=1e-2), width=2, side=96, pool=500),
     unet=UNetConfig(Schedule(steps=3, batch=8, reports=1), side=48),
     seeds=(1, 4),
 )

@@ -5,7 +5,7 @@ Commands import what they need when they run, so that ``maa --help`` answers at 
 exit status 2.
 """
 
-from maa.cli import data, train, segment, reproduce  # noqa: F401, I001  # the order of the commands in the help
+from maa.cli import data, train, segment, reproduce, score  # noqa: F401, I001  # the order of the commands in the help
 from maa.cli.base import ProfileName, app, main
 
 __all__ = ["ProfileName", "app", "main"]

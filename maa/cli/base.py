@@ -107,6 +107,10 @@ def overview(version: VersionOption = False) -> None:
 
     - `maa transfer --data IDRID --out transfer` measures how real the phantoms are
 
+    **To compare a method of your own** with it
+
+    - `maa score --maps maps --data IDRID` measures your probability maps by the same protocol
+
     **To use it** on photographs of your own
 
     - `maa segment photographs --weights weights --out found`
@@ -178,6 +182,13 @@ def writable_folder(folder: Path) -> None:
         raise MaaError(f"{folder} cannot be made, because {there} is a file: name another folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise MaaError(f"{there} may not be written to by this user: name another folder.")
+
+
+def writable_file(file: Path) -> None:
+    """Complain before the work, not after it, of a results file that cannot be written."""
+    if file.is_dir() or (file.parent.exists() and not file.parent.is_dir()):
+        raise MaaError(f"{file} cannot be written as a file: name the results file, for example results.json.")
+    writable_folder(file.parent)
 
 
 def rows_table(results: dict[str, Any], title: str) -> Table:

@@ -18,6 +18,7 @@ from maa.cli.base import (
     folder_option,
     rows_table,
     say,
+    writable_file,
     writable_folder,
 )
 from maa.errors import MaaError
@@ -111,11 +112,10 @@ def evaluate(
 
     weights, out = weights or default_weights(), out or Path(f"{split}.json")
     dataset = find_dataset(data)
-    if not dataset.select(split, diseased=True):
-        raise MaaError(f"{dataset.root} holds no {split} photographs with annotations: name a data folder that does.")
-    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
-        raise MaaError(f"{out} cannot be written as a file: name the results file, for example results.json.")
-    writable_folder(out.parent)
+    from maa.replication.evaluate import annotated
+
+    annotated(dataset, split)
+    writable_file(out)
     from maa.inference import beyond
     from maa.inference.system import FILES, FULL_SYSTEM, ROWS, Settings, System, write_settings
     from maa.provenance import file_fingerprints, write_json

@@ -8,6 +8,7 @@ a decoder is one sentence with the file's name.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import stat
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, MpoImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -32,6 +33,7 @@ MAX_SIDE = 65_535
 #: Bytes of the largest file that is opened.
 MAX_BYTES = 2**30
 _MOST_PAGES = 100
+_MOST_TEXT = 16 * 2**20  # bytes of a picture that is written out as text, which takes a second a megabyte
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _Tag = ExifTags.Base
@@ -153,7 +155,8 @@ def check_size(called: str | os.PathLike[str], width: int, height: int) -> None:
     """Refuse a picture beyond `MAX_PIXELS` or `MAX_SIDE`."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise MaaError(
-            f"{called} has {width} x {height} pixels, more than {MAX_PIXELS:,} or than {MAX_SIDE:,} on a side: scale it down first."
+            f"{called} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that can be read in 3 GB of memory, or than "
+            f"{MAX_SIDE:,} on a side: scale it down first."
         )
 
 
@@ -212,6 +215,10 @@ def _loaded(path: str | os.PathLike[str], file: BinaryIO, page: int) -> tuple[Im
     """One page, decoded and upright, of 8 bits a channel where it has colour; and notes."""
     picture = _page(file, page)
     check_size(path, *picture.size)
+    if picture.format == "PPM" and picture.tile[0][0] == "ppm":
+        return _deep_ppm(picture, file)
+    if picture.format == "PPM" and picture.tile[0][0] == "ppm_plain" and os.fstat(file.fileno()).st_size > _MOST_TEXT:
+        raise MaaError(f"{path} has its pixels written out as text: save it as PNG or TIFF.")
     tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
     written = tags.get(_Tag.Orientation)
     deep = picture.mode in ("RGB", "RGBA") and all(";16" in _rawmode(tile) for tile in picture.tile)
@@ -234,6 +241,21 @@ def _loaded(path: str | os.PathLike[str], file: BinaryIO, page: int) -> tuple[Im
     if picture.mode == "RGBA":
         combined.putalpha(picture.getchannel("A"))
     return upright(combined, turn), notes
+
+
+def _deep_ppm(picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:
+    """A PPM file whose largest value is not 255, for which Pillow takes some seconds a million pixels."""
+    offset, (_, most) = cast("tuple[int, tuple[str, int]]", picture.tile[0][2:])
+    shape = (picture.height, picture.width, len(picture.getbands()))
+    file.seek(offset)
+    kind = np.dtype(">u2" if most > 255 else "u1")
+    values = np.frombuffer(file.read(math.prod(shape) * kind.itemsize), kind).reshape(shape)
+    if picture.mode != "RGB":
+        return Image.fromarray(values[..., 0].astype(np.uint16)), ()
+    if most > 255:
+        colours, notes = eight_bits(values.astype(np.uint16))
+        return Image.fromarray(colours), notes
+    return Image.fromarray((np.arange(256) * (255 / most) + 0.5).clip(0, 255).astype(np.uint8)[values]), ()
 
 
 def _page(file: BinaryIO, page: int) -> ImageFile.ImageFile:

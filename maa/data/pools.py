@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 
 from maa.data.stacks import FOV, LESION, MA, ImageStack
 from maa.errors import MaaError
@@ -36,6 +37,20 @@ def ma_pixels(stack: ImageStack) -> np.ndarray:
             "check their masks (the name ends in _MA) and that masks and photographs belong together."
         )
     return pixels
+
+
+def lesion_centres(stack: ImageStack) -> np.ndarray:
+    """The centre of every annotated microaneurysm inside the field of view, shape (K, 3), int32, as in `ma_pixels`.
+
+    A lesion is a connected component (with diagonals) of the mask; its centre of mass is rounded to a pixel.
+    """
+    tables = []
+    for index in np.flatnonzero(stack.diseased).tolist():
+        label = stack.label(index)
+        components, count = ndimage.label((label & (FOV | MA)) == (FOV | MA), np.ones((3, 3)))
+        centres = np.rint(ndimage.center_of_mass(components > 0, components, range(1, count + 1))).reshape(-1, 2)
+        tables.append(np.insert(centres, 0, index, axis=1))
+    return np.concatenate(tables).astype(np.int32)
 
 
 def rim_pixels(stack: ImageStack) -> np.ndarray:

@@ -9,8 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +51,8 @@ class ImageStack:
     diseased : ndarray, shape (N,), bool
     scale : float
         1.0, or 0.5 for photographs halved by area.
+    starts, label_starts : ndarray, shape (N,), int
+        Where each photograph begins in `pixels` and in `labels`.
     """
 
     pixels: np.ndarray
@@ -60,27 +61,43 @@ class ImageStack:
     names: tuple[str, ...]
     diseased: np.ndarray
     scale: float
+    starts: np.ndarray
+    label_starts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
 
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum((self.shapes + 2 * MARGIN).prod(axis=1) * 3)])
+    @classmethod
+    def whole(
+        cls,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        shapes: np.ndarray,
+        names: Sequence[str],
+        diseased: np.ndarray,
+        scale: float,
+    ) -> ImageStack:
+        """All photographs of two files, in their order."""
+        starts, label_starts = (
+            np.cumsum(sizes) - sizes for sizes in ((shapes + 2 * MARGIN).prod(axis=1) * 3, shapes.prod(axis=1))
+        )
+        return cls(pixels, labels, shapes, tuple(names), diseased, scale, starts, label_starts)
 
-    @cached_property
-    def _label_starts(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
+    def subset(self, names: Sequence[str]) -> ImageStack:
+        """Some of the photographs, in the order given, without a copy; a KeyError for one that is not there."""
+        index = {name: number for number, name in enumerate(self.names)}
+        chosen = np.array([index[name] for name in names], int)
+        parts = {key: getattr(self, key)[chosen] for key in ("shapes", "diseased", "starts", "label_starts")}
+        return replace(self, names=tuple(names), **parts)
 
     def image(self, index: int) -> np.ndarray:
         """One photograph with its margin, shape (H + 2 * MARGIN, W + 2 * MARGIN, 3), uint8, not copied."""
         height, width = self.shapes[index] + 2 * MARGIN
-        return self.pixels[self._starts[index] : self._starts[index + 1]].reshape(height, width, 3)
+        return self.pixels[self.starts[index] :][: height * width * 3].reshape(height, width, 3)
 
     def label(self, index: int) -> np.ndarray:
         """The labels of one photograph, shape (H, W), uint8, not copied."""
-        start, stop = self._label_starts[index : index + 2]
-        return self.labels[start:stop].reshape(self.shapes[index])
+        return self.labels[self.label_starts[index] :][: self.shapes[index].prod()].reshape(self.shapes[index])
 
     def gather(self, where: np.ndarray, size: int) -> np.ndarray:
         """Patches, shape (B, size, size, 3), uint8, around pixels, in one vectorised copy.
@@ -96,7 +113,7 @@ class ImageStack:
         shift = MARGIN - size // 2
         # One row of three times `size` bytes is contiguous, so a patch is `size` short copies.
         strides = (self.shapes[photograph, 1] + 2 * MARGIN) * 3
-        first = self._starts[photograph] + (row + shift) * strides + (column + shift) * 3
+        first = self.starts[photograph] + (row + shift) * strides + (column + shift) * 3
         rows = np.lib.stride_tricks.sliding_window_view(self.pixels, 3 * size)
         return np.asarray(rows[first[:, None] + np.arange(size) * strides[:, None]]).reshape(-1, size, size, 3)
 
@@ -107,7 +124,7 @@ class ImageStack:
         reach = np.arange(size) - size // 2
         rows, columns = row[:, None, None] + reach[:, None], column[:, None, None] + reach
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        first = self._label_starts[photograph][:, None, None]
+        first = self.label_starts[photograph][:, None, None]
         return np.where(inside, self.labels[np.where(inside, first + rows * width + columns, 0)], np.uint8(0))
 
 
@@ -159,7 +176,7 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
     def stack(scale: float) -> ImageStack:
         pixels, labels = (np.memmap(folder / f"{what}-{scale}.u8", np.uint8, mode="r") for what in ("pixels", "labels"))
         shapes, diseased = np.array(index["shapes"][str(scale)]), np.array(index["diseased"], bool)
-        return ImageStack(pixels, labels, shapes, tuple(index["names"]), diseased, scale)
+        return ImageStack.whole(pixels, labels, shapes, index["names"], diseased, scale)
 
     return stack(1.0), stack(0.5)
 
@@ -200,7 +217,7 @@ def _planes(image: np.ndarray, fov: np.ndarray, lesions: Mapping[str, np.ndarray
 def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph") -> tuple[ImageStack, ImageStack]:
     """One photograph (H, W, 3), uint8, RGB, normalised in its field of view (H, W), bool: at 1x and at 0.5x, in memory."""
     fine, coarse = (
-        ImageStack(pixels.ravel(), label.ravel(), np.array([label.shape]), (name,), np.array([True]), scale)
+        ImageStack.whole(pixels.ravel(), label.ravel(), np.array([label.shape]), (name,), np.array([True]), scale)
         for scale, (pixels, label) in zip(_SCALES, _planes(image, fov, {}))
     )
     return fine, coarse

@@ -42,12 +42,14 @@ from maa.evaluation.intervals import (
     Interval,
     bootstrap_average_precision,
     bootstrap_froc,
+    bootstrap_mean,
     bootstrap_operating_point,
     paired_bootstrap,
 )
 from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
 from maa.evaluation.pixels import LEVELS, PROBABILITIES, PixelScores, check_mask, checked_maps, first_level, new_name, quantise
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
+from maa.evaluation.shrunk import SIDE, shrink, shrunk_thresholds
 from maa.evaluation.vesselness import green_channel, vessels
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "RELIABILITY_EDGES",
     "RIM_WIDTH",
     "RING",
+    "SIDE",
     "VARIANTS",
     "Variant",
     "average_precision",
@@ -74,6 +77,7 @@ __all__ = [
     "best_f1_threshold",
     "bootstrap_average_precision",
     "bootstrap_froc",
+    "bootstrap_mean",
     "bootstrap_operating_point",
     "by_group",
     "centres",
@@ -102,6 +106,8 @@ __all__ = [
     "reliability",
     "roc_auc",
     "roundness",
+    "shrink",
+    "shrunk_thresholds",
     "trapezoid",
     "variants",
     "vessels",

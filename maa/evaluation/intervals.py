@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,6 +226,34 @@ def bootstrap_froc(
     sensitivity = np.where(lesions > 0, sensitivity.T / np.maximum(lesions, 1), np.nan)
     values = dict(zip(FROC_NAMES, sensitivity)) | {"score": sensitivity.mean(0)}
     return {name: _interval(value, confidence) for name, value in values.items()}
+
+
+def bootstrap_mean(by_image: Mapping[str, float], samples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Interval of the mean of one value an image, images drawn with replacement.  Explained in ch:gain.
+
+    Of the images' own average precisions; or, paired, of their differences between two systems.
+
+    Parameters
+    ----------
+    by_image : mapping of str to float
+        As `average_precision_by_image` gives it, or a difference of two.
+    samples, confidence, seed
+        As `bootstrap_average_precision`.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    MaaError
+        When there is no image.
+    """
+    if not by_image:
+        raise MaaError("There is no image to evaluate; add at least one diseased image before asking for a measure.")
+    values = np.array(list(by_image.values()))
+    images = _drawn_images(np.random.default_rng(seed), len(values), samples)
+    return _interval(images @ values / len(values), confidence)
 
 
 def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ gives at every pixel what the patch around that pixel would give.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import cast
 
@@ -86,8 +87,13 @@ class Trunk(nn.Module):
             step *= stride
         return field
 
+    @property
+    def step(self) -> int:
+        """Pixels from one output of `forward` to the next: the product of the strides."""
+        return math.prod(self.strides)
+
     def forward(self, x: Tensor) -> Tensor:
-        """Features of patches: (N, 3, P, P) to (N, features, 1, 1), with strides."""
+        """Features of patches: (N, 3, P, P) to (N, features, 1, 1), with strides; of larger windows at every `step`-th pixel."""
         for convolution, norm, stride in self.layers:
             x = F.relu(norm(F.conv2d(x, convolution.weight, convolution.bias, stride=stride)), inplace=True)
         return x
@@ -157,7 +163,23 @@ class HGN(nn.Module):
         Tensor, shape (N,), float
             Logit that the centre pixel belongs to a microaneurysm.
         """
-        return self.head(self.trunk(to_network(patches)))[:, 0, 0, 0]
+        return self.grid(patches)[:, 0, 0]
+
+    def grid(self, windows: Tensor) -> Tensor:
+        """Logits at every fourth pixel of windows, in one pass with the strides of training.
+
+        Parameters
+        ----------
+        windows : Tensor, shape (N, S, S, 3), uint8
+            Normalised pixels; S is at least `patch_size`.
+
+        Returns
+        -------
+        Tensor, shape (N, G, G), float
+            Equal to `forward` on the patches around every `Trunk.step`-th pixel, from pixel P // 2 on, as far as whole
+            patches fit: G is (S - P) // step + 1, 53 for a window of 256 pixels.
+        """
+        return self.head(self.trunk(to_network(windows)))[:, 0]
 
     def dense(self, image: Tensor) -> Tensor:
         """Logits at every pixel that has a whole receptive field around it.

@@ -101,7 +101,7 @@ def ablate(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     started, seed = time.perf_counter(), profile.seeds[0]
     study = Study(dataset, profile, Path(out) / "runs")
     runs = _runs(study, seed, QUESTIONS)
-    validation = Validation(study, seed)
+    validation = Validation(study, study.first_stage(seed))
     measured = _second_stage(validation, runs.values())
     questions = {
         question: _compared({name: [measured[runs[question, name].path]] for name in answers})
@@ -139,11 +139,11 @@ def decide(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
         if seed == first:
             asked |= FURTHER | {"pool of the sampling": sampled}
         runs = _runs(study, seed, asked)
-        measured = _second_stage(Validation(study, seed), runs.values())
+        measured = _second_stage(Validation(study, study.first_stage(seed)), runs.values())
         for (question, name), run in runs.items():
             answered.setdefault(question, {}).setdefault(name, []).append(measured[run.path])
     questions = {question: _compared(answers) for question, answers in answered.items()}
-    validation = Validation(study, first)
+    validation = Validation(study, study.first_stage(first))
     for question, (scales, answers) in FIRST_STAGE_QUESTIONS.items():
         questions |= _first_stage(study, validation, first, question, scales, answers)
     results = {**head(study, validation, first, started), "seeds": list(profile.seeds), "questions": questions}

@@ -61,7 +61,7 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     runs = {"all_prn": study.prn(seed, **plain), LAST: study.prn(seed, **plain, source="unlabelled")}
     unets = [study.unet(member) for member in MEMBERS]
     long = _long(study, seed)
-    validation = Validation(study, seed)
+    validation = Validation(study, study.first_stage(seed))
 
     def mapped(run: Trained[UNet], index: int, what: str, ways: int) -> np.ndarray:
         return validation.cached(run, what, index, lambda: mirrored_map(run.model, validation.stacks, index, ways))

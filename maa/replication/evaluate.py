@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from maa import evaluation
-from maa.data.idrid import Dataset
+from maa.data.idrid import Dataset, Record
 from maa.data.stacks import ImageStack, stack_photograph
 from maa.errors import MaaError
 from maa.inference.candidates import refine
@@ -102,6 +102,14 @@ def choose(system: System, dataset: Dataset, healthy: bool = True, folder: PathL
 
 
 Maps = Iterable[tuple[Hashable, np.ndarray]]
+
+
+def annotated(dataset: Dataset, split: str) -> list[Record]:
+    """The photographs of a split that have annotations; MaaError when there are none."""
+    records = dataset.select(split, diseased=True)
+    if not records:
+        raise MaaError(f"{dataset.root} holds no {split} photographs with annotations: name a data folder that does.")
+    return records
 
 
 def _measured(

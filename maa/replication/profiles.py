@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig
+from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Profile:
     ----------
     name : str
     hgn_1x, hgn_half : HGNConfig
+    windows : WindowConfig
+        At 1x; at 0.5x nothing else differs.
     prn : PRNConfig
     unet : UNetConfig
         Of the one-stage competitor.
@@ -29,6 +31,7 @@ class Profile:
     hgn_1x: HGNConfig
     hgn_half: HGNConfig
     prn: PRNConfig
+    windows: WindowConfig = WindowConfig(1.0, Schedule(steps=1000, batch=16))
     unet: UNetConfig = UNetConfig(Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5))
     seeds: tuple[int, ...] = (0,)
     images: int | None = None

@@ -9,17 +9,18 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
+from maa.errors import MaaError
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
-from maa.provenance import Json, fingerprint, write_json
-from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig
+from maa.provenance import Json, PathLike, fingerprint, write_json
+from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
-Config = HGNConfig | PRNConfig | UNetConfig
-NETWORKS: dict[str, Any] = {"hgn": HGN, "prn": PRN, "unet": UNet}
-C = TypeVar("C", HGNConfig, PRNConfig, UNetConfig)
+Config = HGNConfig | WindowConfig | PRNConfig | UNetConfig
+NETWORKS: dict[str, Any] = {"hgn": HGN, "windows": HGN, "prn": PRN, "unet": UNet}
+C = TypeVar("C", HGNConfig, WindowConfig, PRNConfig, UNetConfig)
 N = TypeVar("N", HGN, PRN, UNet, covariant=True)
-_CONFIGS: dict[str, Any] = {"hgn": HGNConfig, "prn": PRNConfig, "unet": UNetConfig}
+_CONFIGS: dict[str, Any] = {"hgn": HGNConfig, "windows": WindowConfig, "prn": PRNConfig, "unet": UNetConfig}
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Record:
 
     Attributes
     ----------
-    family : {"hgn", "prn", "unet"}
-    config : HGNConfig, PRNConfig or UNetConfig
+    family : {"hgn", "windows", "prn", "unet"}
+        Two of hypothesis generation networks: trained on patches with the label of their centre, or on windows with masks.
+    config : HGNConfig, WindowConfig, PRNConfig or UNetConfig
     start : tuple of HGNConfig
         Of the networks whose trunks the towers of a refinement network started as.
     recipe : dict of str to int
@@ -92,6 +94,14 @@ class Record:
         values["start"] = tuple(_config(HGNConfig, start) for start in content["start"])
         values["photographs"] = tuple(content["photographs"])
         return cls(**values)
+
+    @classmethod
+    def read(cls, path: PathLike) -> Record:
+        """What was written of a run; a MaaError when the file is damaged."""
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise MaaError(f"{path} is damaged: remove its folder, and the run is done again.") from None
 
 
 def _config(kind: type[C], content: Json) -> C:

@@ -61,7 +61,7 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     weights: list[dict[str, float]] = []
     trained: list[dict[str, Trained[Any]]] = []
     for seed in profile.seeds:
-        validation = Validation(study, seed)
+        validation = Validation(study, study.first_stage(seed))
         prns = {row: study.prn(seed, **changes) for row, changes in REFINEMENTS.items()}
         networks = {row: run.model for row, run in prns.items()}
         runs: dict[str, Trained[Any]] = {**validation.first_stage, **prns}
@@ -91,7 +91,7 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     _ship(trained[best], settings, out / "weights")
 
     # Lesions are looked for in the maps of the best seed only.
-    validation = Validation(study, profile.seeds[best])
+    validation = Validation(study, study.first_stage(profile.seeds[best]))
     measured = Scores()
     measured.pixels = dict(by_seed[best].items())
     networks = {row: trained[best][row].model for row in REFINEMENTS}

@@ -34,20 +34,21 @@ class Scores:
     #: A candidate lesion is a connected group of pixels of at least this probability.
     CANDIDATE = 0.02
 
-    def __init__(self) -> None:
+    def __init__(self, candidate: float = CANDIDATE) -> None:
+        self.candidate = candidate
         self.pixels: dict[Hashable, evaluation.PixelScores] = {}
         self.lesions: dict[Hashable, evaluation.LesionScores] = {}
 
     def add(self, row: Hashable, name: str, map_: np.ndarray, truth: np.ndarray, fov: np.ndarray, diseased: bool) -> None:
         """Add one map of one photograph to a row."""
         self.pixels.setdefault(row, evaluation.PixelScores()).add(name, map_, truth, fov, diseased)
-        self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).add(name, map_, truth, fov)
+        self.lesions.setdefault(row, evaluation.LesionScores(self.candidate)).add(name, map_, truth, fov)
 
     def extend(self, other: Scores) -> None:
         """Add the photographs of other scores, row by row."""
         for row, pixels in other.pixels.items():
             self.pixels.setdefault(row, evaluation.PixelScores()).extend(pixels)
-            self.lesions.setdefault(row, evaluation.LesionScores(self.CANDIDATE)).extend(other.lesions[row])
+            self.lesions.setdefault(row, evaluation.LesionScores(self.candidate)).extend(other.lesions[row])
 
     def save(self, path: PathLike, identity: str) -> None:
         """Write the scores to a compressed ``.npz`` file, whole or not at all, with a word on what they are the scores of."""

@@ -6,7 +6,6 @@ what one chapter trains another finds, and a study that was interrupted goes on 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +33,7 @@ from maa.replication.records import NETWORKS, C, Config, Record, Trained
 from maa.training.config import HGNConfig
 from maa.training.loop import Task, fit
 from maa.training.tasks import HGNTask, PRNTask, UNetTask
+from maa.training.windows import WindowTask
 
 
 class Study:
@@ -86,9 +86,17 @@ class Study:
 
     def stacks(self, split: str) -> tuple[ImageStack, ImageStack]:
         """The photographs of a split, normalised, at 1x and 0.5x."""
-        records = self.records(split)
-        key = fingerprint(self.dataset.fingerprint, [r.name for r in records], recipe("photographs"))
-        return build_stacks(records, cache_folder() / f"stack-{split}-{key[:16]}")
+        names = [record.name for record in self.records(split)]
+        fine, coarse = self._stacks
+        return fine.subset(names), coarse.subset(names)
+
+    @cached_property
+    def _stacks(self) -> tuple[ImageStack, ImageStack]:
+        """All photographs but the test ones in one stack, whatever their split: folds of a data set share the file."""
+        records = sorted(self.records("train") + self.records("validation"), key=lambda record: record.name)
+        alike = Dataset(self.dataset.root, tuple(replace(record, split="train") for record in records))
+        key = fingerprint(alike.fingerprint, recipe("photographs"))
+        return build_stacks(records, cache_folder() / f"stack-{key[:16]}")
 
     def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
         """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
@@ -104,6 +112,17 @@ class Study:
         config = self._hgn_config(scale, seed, **changes)
         record = self._record("hgn", config)
         return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
+
+    def first_stage(self, seed: int = 0) -> dict[str, Trained[HGN]]:
+        """Both hypothesis generation networks, by the row that each gives."""
+        return {"hgn_1x": self.hgn(1.0, seed), "hgn_half": self.hgn(0.5, seed)}
+
+    def windows(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
+        """The hypothesis generation network of a scale, 1.0 or 0.5, trained on windows with masks.  Explained in ch:hgn."""
+        config = _seeded(replace(self.profile.windows, scale=scale, **changes), seed)
+        level = 0 if scale == 1.0 else 1
+        record = self._record("windows", config)
+        return self._trained(record, lambda: WindowTask(self.train[level], self.validation[level], config))
 
     def prn(self, seed: int = 0, **changes: Any) -> Trained[PRN]:
         """A refinement network.  Explained in ch:refinement.
@@ -167,7 +186,7 @@ class Study:
                 history=history.to_dict(orient="list"),
             )
             write_json(run, record.as_json())
-        record = Record.from_json(json.loads(run.read_text()))
+        record = Record.read(run)
         return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
 
 

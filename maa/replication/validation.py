@@ -34,12 +34,12 @@ class Validation:
     Parameters
     ----------
     study : Study
-    seed : int
-        Of the networks, which are trained if they are not there.
+    first_stage : dict of str to Trained[HGN]
+        The networks of the rows "hgn_1x" and "hgn_half", such as `Study.first_stage` gives.
     """
 
-    def __init__(self, study: Study, seed: int) -> None:
-        self.first_stage = {"hgn_1x": study.hgn(1.0, seed), "hgn_half": study.hgn(0.5, seed)}
+    def __init__(self, study: Study, first_stage: dict[str, Trained[HGN]]) -> None:
+        self.first_stage = first_stage
         self.stacks, self.data = study.validation, study.dataset.fingerprint
         self.photographs: list[int] = np.flatnonzero(self.stacks[0].diseased).tolist()
         self.names = [self.stacks[0].names[index] for index in self.photographs]
@@ -57,8 +57,8 @@ class Validation:
 
     def alone(self, run: Trained[HGN], index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""
-        row = "hgn_1x" if run.record.name == "hgn-1x" else "hgn_half"
-        system = System(hgn_1x=run.model) if row == "hgn_1x" else System(hgn_half=run.model)
+        fine = run.record.name.endswith("-1x")
+        row, system = ("hgn_1x", System(hgn_1x=run.model)) if fine else ("hgn_half", System(hgn_half=run.model))
         return self.cached(run, "alone", index, lambda: system.maps(self.stacks, index)[row])
 
     def maps(self, index: int) -> dict[str, np.ndarray]:

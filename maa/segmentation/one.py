@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,7 +139,7 @@ def segment(
 
     A lesion spans as many degrees in every camera, but as many pixels only at one scale, and the networks know lesions by
     their size in pixels.  Memory is bounded by `MAX_WORKING_PIXELS`, and by `maa.data.MAX_PIXELS` for the photograph
-    itself; both limits are checked before the work that they bound.  Explained in ch:yours.
+    itself.  Explained in ch:yours.
 
     Parameters
     ----------
@@ -170,19 +169,21 @@ def segment(
     """
     check(threshold, degrees, resize)
     if isinstance(photograph, str | os.PathLike):
-        image, notes = read_photograph(photograph)
+        image, reading = read_photograph(photograph)
         called, name = str(photograph), name or Path(photograph).stem
     else:
         called = name = name or "photograph"
-        image, notes = rgb(_in_memory(photograph), called)
-    if resize is not None:
-        _working_size(image.shape, resize, called)
+        image, reading = rgb(_in_memory(photograph), called)
     fov = field_of_view(image, called)
-    factor, more = resize_factor(fov, degrees) if resize is None else (resize, ())
-    notes += more
-    height, width = fov.shape
-    size = _working_size(fov.shape, factor, called, degrees if resize is None else None)
+    factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
     warnings = quality.warnings(quality.measure(image, fov, factor), factor)
+    height, width = fov.shape
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size[0] * size[1] > MAX_WORKING_PIXELS:
+        raise MaaError(
+            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
+            f"{MAX_WORKING_PIXELS:,}: name the camera's true field of view with --degrees, or crop it."
+        )
     seen, seen_fov = image, fov
     if factor != 1:
         seen = resized(image, size, factor)
@@ -202,7 +203,7 @@ def segment(
             "maa evaluate --split validation chooses one.",
         )
     threshold = threshold or system.settings.thresholds.get(kind, UNCHOSEN_THRESHOLD)
-    return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), notes, warnings)
+    return Segmentation(name, image, fov, probability, kind, float(threshold), float(factor), reading + notes, warnings)
 
 
 def _in_memory(photograph: object) -> np.ndarray | Image.Image:
@@ -218,20 +219,6 @@ def _in_memory(photograph: object) -> np.ndarray | Image.Image:
             f"A photograph is a path, an array, a tensor or a PIL image, not a {type(photograph).__name__}: give one."
         )
     return photograph
-
-
-def _working_size(shape: tuple[int, ...], factor: float, called: str, degrees: float | None = None) -> tuple[int, int]:
-    """Width and height of a photograph for the networks; a MaaError beyond `MAX_WORKING_PIXELS`."""
-    height, width = shape[:2]
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if size[0] * size[1] > MAX_WORKING_PIXELS:
-        fits = math.floor(99.9 * math.sqrt(MAX_WORKING_PIXELS / (height * width))) / 100
-        narrower = "" if degrees is None else f", or --degrees if its field of view is less than {degrees:g} degrees"
-        raise MaaError(
-            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
-            f"{MAX_WORKING_PIXELS:,}: crop it, or give --resize {fits:g} or less, at which small lesions may be missed{narrower}."
-        )
-    return size
 
 
 def load_system(weights: str | os.PathLike[str] | None = None, track: str = "paper") -> AnySystem:

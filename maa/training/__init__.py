@@ -4,12 +4,13 @@ A task says what is special about a model: how a batch is drawn, what its loss i
 moment: every random number of a step is drawn from a generator seeded by (seed, step), so a run that resumes continues bit for bit on a CPU.
 """
 
-from maa.training.augmentation import augment, color_jitter, turn_and_zoom
-from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig
+from maa.training.augmentation import augment, color_jitter, turn, turn_and_zoom
+from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 from maa.training.loop import Task, fit
 from maa.training.probe import Probe
 from maa.training.sampling import SelectiveSampler, draw
 from maa.training.tasks import PRIOR, HGNTask, PRNTask, UNetTask, added_log_odds, shares
+from maa.training.windows import WindowTask
 
 __all__ = [
     "HGNConfig",
@@ -23,11 +24,14 @@ __all__ = [
     "Task",
     "UNetConfig",
     "UNetTask",
+    "WindowConfig",
+    "WindowTask",
     "added_log_odds",
     "augment",
     "color_jitter",
     "draw",
     "fit",
     "shares",
+    "turn",
     "turn_and_zoom",
 ]

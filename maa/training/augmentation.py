@@ -25,6 +25,11 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     -----
     Our choice: a retina has no preferred orientation at this size.
     """
+    return color_jitter(turn(patches, rng), rng)
+
+
+def turn(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each patch, shape (..., P, P, C) with any number of channels C, in one of its 8 orientations at random."""
     turned = np.empty_like(patches)
     groups = rng.integers(8, size=len(patches))
     for group in range(8):
@@ -36,7 +41,7 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if group & 4:
             chosen = chosen[..., ::-1, :]
         turned[groups == group] = chosen
-    return color_jitter(turned, rng)
+    return turned
 
 
 def color_jitter(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:

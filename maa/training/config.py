@@ -148,3 +148,29 @@ class UNetConfig:
     side: int = 144
     zoom: float = 1.25
     cross_entropy_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """All that makes a hypothesis generation network that is trained on windows with masks what it is.  Explained in ch:hgn.
+
+    Attributes
+    ----------
+    scale : {1.0, 0.5}
+        Of the photographs that it sees.
+    schedule : Schedule
+        Its batches are windows, half of them with a lesion.
+    width, depth : int
+        Of the network (see `maa.models.HGN`).
+    side : int
+        Of a window in pixels, at most 256.
+    pool : int
+        Pixels of healthy patients to centre windows on.
+    """
+
+    scale: float
+    schedule: Schedule
+    width: int = 16
+    depth: int = DEPTH
+    side: int = 256
+    pool: int = 1_000_000

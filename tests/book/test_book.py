@@ -100,7 +100,7 @@ def test_a_chapter_opens_on_colab_and_binder(html, page):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
     repository, branch = config["repository_url"].removeprefix("https://github.com/"), config["repository_branch"]
     links = read(html / f"{page}.html").links
-    assert (ROOT / f"{page}.ipynb").is_file()
+    assert (html / "editions" / f"{Path(page).name}.ipynb").is_file()
     assert f"https://colab.research.google.com/github/{repository}/blob/{branch}/{page}.ipynb" in links
     assert f"https://mybinder.org/v2/gh/{repository}/{branch}?urlpath=lab/tree/{page}.ipynb" in links
 

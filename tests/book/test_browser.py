@@ -366,15 +366,15 @@ def test_the_search_finds_a_word_of_the_glossary(open_page):
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
-def test_the_launch_menu_opens_this_very_file(open_page, page):
+def test_the_launch_menu_opens_the_edition_of_this_chapter(open_page, html, page):  # noqa: F811
     chapter = open_page(page).page
     chapter.locator(".dropdown-launch-buttons > button").click()
     colab = chapter.locator(".dropdown-launch-buttons a", has_text="Colab")
     assert colab.is_visible()
     path = re.fullmatch(
-        r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/(.+)", colab.get_attribute("href")
+        r"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/editions/(.+)", colab.get_attribute("href")
     )
-    assert path and path[1] == f"{page}.ipynb" and (ROOT / path[1]).is_file()
+    assert path and path[1] == f"{page}.ipynb" and (html / "editions" / Path(path[1]).name).is_file()
 
 
 @pytest.mark.parametrize("address", ["nowhere.html", "book/nowhere.html", "a/very/deep/address/that/is/not/there"])

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.colab
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BOOK = os.environ.get("MAA_BOOK")
+#: What is opened on Colab: the editions of the chapters, where the book is built; else the sources, whose code is the same.
+OPENED = [ROOT / BOOK / "editions" / path.name for path in NOTEBOOKS] if BOOK else NOTEBOOKS
 TORCH = "2.1.0+colab"
 OF_RESULTS = ("08_the_gain", "10_on_idrid")  # for these chapters they lie where the network would bring them from
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -52,10 +55,10 @@ class Machine:
         """What was installed here, not counting what is linked from the environment of the tests."""
         return {path.name for path in self.site_packages.iterdir()} - {"libraries.pth"}
 
-    def run(self, *command, check=True, **variables) -> subprocess.CompletedProcess:
+    def run(self, *command, check=True, cwd=None, **variables) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(self.python), *command],
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             env=self.environment | variables,
             check=check,
             capture_output=True,
@@ -153,20 +156,40 @@ def test_the_first_cell_installs_what_is_missing_or_too_old(tmp_path, checkout, 
     }
 
 
-def test_binder_installs_maa_alone_and_editable(tmp_path, checkout):
+def test_a_clone_in_the_working_folder_is_not_taken_for_an_installed_maa(tmp_path, checkout):
+    """After `!git clone` there is a folder maa, which Python imports as a namespace package with nothing in it."""
+    machine = make_machine(tmp_path, checkout)
+    content = tmp_path / "content"
+    (content / "maa" / "maa").mkdir(parents=True)
+    (content / "maa" / "maa" / "__init__.py").touch()
+    assert machine.run("-c", "import maa; print(maa.__path__)", cwd=content).stdout, "the trap is not set"
+    done = machine.run("-c", f"{FIRST}\nimport maa.models.hgn as hgn; print(hgn.__file__)", cwd=content)
+    printed, place = done.stdout.splitlines()
+    assert printed == f"maa {VERSION} with torch {TORCH}" and Path(place).is_relative_to(machine.site_packages)
+
+
+@pytest.mark.parametrize("branch", ["main", "editions"])
+def test_binder_installs_maa_alone(tmp_path, checkout, branch):
+    """The branch of the editions holds chapters and `.binder`, but no package: maa comes from where the first cell has it from."""
     machine = make_machine(tmp_path, checkout)
     path = f"{machine.python.parent}{os.pathsep}{os.environ['PATH']}"
+    opened = checkout
+    if branch == "editions":
+        opened = tmp_path / "opened"
+        for name in (".binder", "notebooks"):
+            shutil.copytree(checkout / name, opened / name)
     done = subprocess.run(
-        [checkout / ".binder" / "postBuild"],
-        cwd=checkout,
+        [opened / ".binder" / "postBuild"],
+        cwd=opened,
         env=machine.environment | {"PATH": path},
         check=True,
         capture_output=True,
         text=True,
     )
     assert done.stdout == f"maa {VERSION} with torch {TORCH}\n"
+    place = checkout if branch == "main" else machine.site_packages  # as a checkout, editable
     assert machine.run("-c", "import maa.models.hgn as hgn; print(hgn.__file__)").stdout.strip() == str(
-        checkout / "maa" / "models" / "hgn.py"
+        place / "maa" / "models" / "hgn.py"
     )
     assert {name for name in machine.installed() if name.endswith(".dist-info")} == {f"maa-{VERSION}.dist-info"}
 
@@ -190,7 +213,7 @@ def results(colab):
     link.unlink()
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OPENED, ids=lambda path: path.stem)
 def test_a_chapter_runs(colab, tmp_path, monkeypatch, request, path):
     if path.stem in OF_RESULTS:
         request.getfixturevalue("results")

@@ -111,6 +111,7 @@ def test_the_readme_opens_every_chapter_on_colab_and_binder():
     config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
     repository, branch = config["repository_url"].removeprefix("https://github.com/"), config["repository_branch"]
     readme = (ROOT / "README.md").read_text()
+    assert branch == "editions", "the sources are MyST, which Colab shows raw"
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         chapter = f"notebooks/{path.name}"
         assert f"(https://colab.research.google.com/github/{repository}/blob/{branch}/{chapter})" in readme

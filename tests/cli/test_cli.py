@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from maa import cli, phantom, training
 from maa.data import read_mask
@@ -318,10 +319,11 @@ def commands(data, weights, out):
         "train": ("train", "hgn-0.5x", "--data", data, "--out", out),
         "evaluate": ("evaluate", "--data", data, "--split", "validation", "--weights", weights, "--out", out / "r.json"),
         "reproduce": ("reproduce", "--data", data, "--out", out),
+        "score": ("score", "--maps", weights, "--data", data, "--out", out / "r.json"),
     }
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "score"])
 def test_missing_and_empty_data_folders_are_refused(command, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, word in (("absent", "does not exist"), ("empty", "name the folder")):
@@ -658,3 +660,73 @@ def write_png_of_16_bits(path, values):
     lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+
+
+# --- score ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def maps(retinas, tmp_path):
+    """Maps of an outside method, darkness after closing, of every photograph of the data set."""
+    folder = tmp_path / "dark dots"
+    folder.mkdir()
+    for path in (retinas / "A. Segmentation" / "1. Original Images").rglob("*.jpg"):
+        green = ndimage.gaussian_filter(np.asarray(Image.open(path))[..., 1].astype(float), 1.5)
+        dark = ndimage.grey_closing(green, size=(15, 15)) - green
+        Image.fromarray(np.rint(dark.clip(0, 60) / 60 * 255).astype(np.uint8)).save(folder / f"{path.stem}_MA.png")
+    return folder
+
+
+def test_score_measures_the_maps_of_another_method(retinas, maps, tmp_path):
+    out = tmp_path / "score.json"
+    status, printed, _ = run("score", "--maps", maps, "--data", retinas, "--out", out)
+    stored = json.loads(out.read_text())
+    row, words = stored["rows"]["maps"], " ".join(printed.split())
+    assert status == 0 and stored["split"] == "validation" and row["name"] == "dark dots"
+    assert printed.rstrip().endswith(f"AUC PR: {row['average_precision']['value']:.4f}")
+    assert f"FROC score, their mean {row['froc']['score']:.4f} (" in words
+    for key in ("thresholds_11", "thresholds_33", "thresholds_256", "roc_auc"):
+        assert f" {row['variants'][key]:.4f} " in words
+    assert row["variants"]["shrunk"] is None and "shrunk to 1376 x 1376" in words
+    assert "No published rows to compare with" in words and "not better" not in words
+    assert "3 files are of no such photograph and were left out: IDRiD_01_MA.png" in words
+    assert "of the field of view reach 0.02, where neighbouring lesions melt" in words
+
+    out.unlink()
+    status, printed, _ = run("score", "--maps", maps, "--data", retinas, "--split", "test", "--candidate", "0.9")
+    assert status == 0 and "1 test photographs" in printed and "melt" not in printed and not out.exists()
+
+
+def test_score_compares_two_methods_and_the_rows_of_the_repository(retinas, maps, tmp_path, monkeypatch):
+    other, results = tmp_path / "other", tmp_path / "results"
+    other.mkdir()
+    for path in maps.iterdir():
+        array = np.asarray(Image.open(path)) / 255
+        np.save(other / f"{path.stem}.npy", array**0.5)
+    arguments = ("score", "--maps", maps, "--data", retinas, "--against", other, "--ending", "_ma")
+    assert run(*arguments, "--out", tmp_path / "score.json")[0] == 0
+    row = json.loads((tmp_path / "score.json").read_text())["rows"]["maps"] | {"name": "a row of the book"}
+    (results / "idrid-full").mkdir(parents=True)
+    (results / "idrid-full" / "frozen.json").write_text(json.dumps({"rows": {"fused": row}}))
+    monkeypatch.setenv("MAA_RESULTS", str(results))
+    status, printed, _ = run(*arguments)
+    words = " ".join(printed.split())
+    # The root changes no rank, but 16 bits of it and 8 bits of the other are not tied alike.
+    assert status == 0 and "dark dots over other, AUC PR pooled, paired: " in words and "+0.0% (" in words
+    assert (
+        f"a row of the book {row['average_precision']['value']:.4f} {row['variants']['per_image_mean']:.4f} +0.0000 (" in words
+    )
+
+
+def test_score_refuses_what_is_no_map_and_places_that_cannot_be_written(retinas, maps, tmp_path):
+    arguments = ("score", "--maps", maps, "--data", retinas)
+    assert refused(run(*arguments, "--out", tmp_path), tmp_path, "results.json")
+    assert refused(run(*arguments, "--threshold", "1.5"), "threshold is 1.5")
+    assert refused(run(*arguments, "--candidate", "0"), "candidate threshold is 0")
+    assert refused(run(*arguments, "--against", tmp_path / "absent"), tmp_path / "absent", "is not a folder")
+    assert refused(
+        run(*arguments, "--ending", "_HE"), maps, "lacks the map of 1 of 1 validation photographs", "IDRiD_03_HE.png"
+    )
+    Image.new("RGB", (256, 256)).save(maps / "IDRiD_03_MA.png")
+    assert refused(run(*arguments, "--out", tmp_path / "r.json"), maps / "IDRiD_03_MA.png", "RGB")
+    assert not (tmp_path / "r.json").exists()

@@ -389,6 +389,34 @@ def test_a_png_of_twelve_bits_in_sixteen_is_scaled(tmp_path):
     assert np.abs(read.astype(int) - image).max() <= 1 and "read as 12 bits" in notes[0]
 
 
+@pytest.mark.parametrize("most", [1, 100, 255, 1023, 4095, 65535])
+def test_a_ppm_of_any_range_is_scaled(tmp_path, most):
+    image = photograph()
+    image[0, 0] = 255
+    values = (image / 255 * most).round()
+    kind = ">u2" if most > 255 else "u1"
+    (tmp_path / "a.ppm").write_bytes(b"P6 90 60 %d\n" % most + values.astype(kind).tobytes())
+    assert np.abs(read_image(tmp_path / "a.ppm") - values / most * 255).max() <= 1
+    (tmp_path / "a.ppm").write_bytes((tmp_path / "a.ppm").read_bytes()[:-1])
+    refused(tmp_path / "a.ppm", "cut short")
+
+
+@pytest.mark.parametrize("most", [100, 4095])
+def test_a_mask_of_any_range_is_read(tmp_path, most):
+    mask = photograph()[..., 1] > 120
+    kind = ">u2" if most > 255 else "u1"
+    (tmp_path / "m.pgm").write_bytes(b"P5 90 60 %d\n" % most + (mask * most).astype(kind).tobytes())
+    assert np.array_equal(read_mask(tmp_path / "m.pgm"), mask)
+
+
+def test_a_ppm_of_text_is_read_where_that_takes_no_time(tmp_path, monkeypatch):
+    image = photograph()
+    (tmp_path / "a.ppm").write_text("P3 90 60 255\n" + " ".join(map(str, image.ravel())))
+    assert np.array_equal(read_image(tmp_path / "a.ppm"), image)
+    monkeypatch.setattr(picture_files, "_MOST_TEXT", 1000)
+    refused(tmp_path / "a.ppm", "as text")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16])
 def test_a_tiff_of_a_kind_that_is_not_read_is_not_called_damaged(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", photograph().astype(dtype), photometric="rgb")

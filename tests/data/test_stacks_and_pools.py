@@ -469,3 +469,19 @@ def test_dilate_equals_binary_dilation_by_a_disc(radius):
 def test_the_pools_hold_for_labels_that_are_read_only(drawn_stacks):
     assert not drawn_stacks[0].labels.flags.writeable
     assert len(pools.rim_pixels(drawn_stacks[1])) > 0
+
+
+def test_a_subset_is_the_photographs_it_names_in_their_order(drawn_stacks):
+    for stack in drawn_stacks:
+        names = (stack.names[3], stack.names[0], stack.names[4])
+        part = stack.subset(names)
+        assert part.names == names and part.diseased.tolist() == [False, True, False]
+        for index, whole in enumerate((3, 0, 4)):
+            assert (part.image(index) == stack.image(whole)).all() and (part.label(index) == stack.label(whole)).all()
+        where = np.array([[0, 5, 7], [1, 0, 90], [2, 60, 60]])
+        there = where + np.array([[3, 0, 0], [-1, 0, 0], [2, 0, 0]])
+        assert (part.gather(where, 31) == stack.gather(there, 31)).all()
+        assert (part.gather_labels(where, 31) == stack.gather_labels(there, 31)).all()
+        assert np.shares_memory(part.pixels, stack.pixels)
+    with pytest.raises(KeyError):
+        stack.subset(["nobody"])

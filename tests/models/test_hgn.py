@@ -154,3 +154,12 @@ def test_a_fresh_network_takes_lesions_for_rare():
     # About as rare as the loss takes them for, whose logits are not those of the balanced batch.
     assert (torch.sigmoid(background) < 2 * PRIOR).all()
     assert (torch.sigmoid(texture) < 0.1).all()
+
+
+@pytest.mark.parametrize("side", [45, 48, 49, 96])
+def test_the_grid_is_the_dense_filter_at_every_fourth_pixel(model, side):
+    windows = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8))
+    with torch.no_grad():
+        grid, dense = model.grid(windows), model.dense(windows)
+    assert model.trunk.step == 4 and torch.allclose(grid, dense[:, ::4, ::4], atol=1e-4)
+    assert grid.shape[1:] == ((side - model.patch_size) // 4 + 1,) * 2

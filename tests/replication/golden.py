@@ -28,6 +28,8 @@ from maa.training import (
     Task,
     UNetConfig,
     UNetTask,
+    WindowConfig,
+    WindowTask,
     fit,
 )
 
@@ -70,6 +72,7 @@ def golden(stacks: tuple[ImageStack, ImageStack]) -> dict[str, dict]:
                              "labels": [int(stack.labels.sum(dtype=np.int64)) for stack in stacks]}}  # fmt: skip
     with plainly():
         hgn, found["hgn"] = steps_of(HGNTask(fine, fine, HGNConfig(1.0, SCHEDULE, width=4, pool=300)))
+        _, found["windows"] = steps_of(WindowTask(fine, fine, WindowConfig(1.0, SCHEDULE, width=4, side=96, pool=300)))
         map_ = dense_map(hgn, fine.image(0)[MARGIN:-MARGIN, MARGIN:-MARGIN], (fine.label(0) & FOV) > 0)
         found["maps"] = {"sum": int(map_.sum(dtype=np.int64)), "column": map_[60:70, 60].tolist()}
         _, found["prn"] = steps_of(PRNTask(stacks, PRN))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from maa.data import healthy_pixels, open_dataset, rim_pixels
+from maa.errors import MaaError
 from maa.hardware import precision
 from maa.replication import study as study_module
 from maa.replication.profiles import FULL, LESSON, PROFILES, QUICK, Profile
@@ -108,6 +109,16 @@ def test_what_is_measured_lies_beside_a_record_that_never_changes(dataset, tmp_p
     trained.add_metrics(f1=0.25)
     trained.add_metrics(recall=0.5)
     assert run.read_bytes() == before and Study(dataset, TINY, tmp_path).hgn(0.5).metrics == {"f1": 0.25, "recall": 0.5}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"family": "hgn"}', b'{"family": []}', b"[" * 100_000]
+)
+def test_a_damaged_record_is_one_sentence(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(MaaError, match="damaged: remove its folder") as error:
+        Record.read(tmp_path / "run.json")
+    assert str(tmp_path / "run.json") in str(error.value)
 
 
 class Reached(Exception):

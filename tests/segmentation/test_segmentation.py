@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,25 +109,6 @@ def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
     monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
     with pytest.raises(MaaError, match="--degrees"):
         segment(photograph(), DarkSpots(), degrees=DEGREES * 2)
-
-
-@pytest.mark.parametrize("options", [{"degrees": DEGREES * 3}, {"resize": 3}])
-def test_too_large_a_photograph_is_refused_before_the_work_with_advice_that_works(monkeypatch, options):
-    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
-    monkeypatch.setattr("maa.data.quality.measure", lambda *_: pytest.fail("measured"))
-    if "resize" in options:
-        monkeypatch.setattr("maa.segmentation.one.field_of_view", lambda *_: pytest.fail("looked for"))
-    with pytest.raises(MaaError, match="at the scale of the networks") as error:
-        segment(photograph(), DarkSpots(), **options)
-    assert ("--degrees" in str(error.value)) == ("degrees" in options)
-    monkeypatch.undo()
-    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
-    fits = float(re.search(r"--resize ([0-9.]+)", str(error.value))[1])
-    system = DarkSpots()
-    segment(photograph(), system, resize=fits)
-    assert 95_000 < np.prod(system.shape) <= 100_000
-    with pytest.raises(MaaError, match="crop it"):
-        segment(photograph(), system, resize=fits + 0.02)
 
 
 @pytest.mark.parametrize("wrong", [

@@ -1,0 +1,102 @@
+"""The paper's likely reading of the first stage: windows with masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maa.data.pools import healthy_pixels, lesion_centres
+from maa.data.stacks import FOV, MA, ImageStack
+from maa.models.hgn import HGN
+from maa.training.augmentation import color_jitter, turn
+from maa.training.config import WindowConfig
+from maa.training.probe import Probe
+from maa.training.sampling import draw
+from maa.training.tasks import PRIOR
+
+#: Pixels outside an outline whose label is not used: nobody draws a border that exactly.
+IGNORED = 2
+#: Windows that the share of lesion pixels in a batch is estimated from.
+_COUNTED = 256
+
+
+class WindowTask:
+    """Train a hypothesis generation network on windows with their masks.
+
+    Parameters
+    ----------
+    train, validation : ImageStack
+        Photographs at the scale of the network.
+    config : WindowConfig
+
+    Notes
+    -----
+    Half of the windows hold a lesion: lesions are drawn evenly, so that small ones are not drowned, and lie anywhere in the
+    window.  The others come from healthy patients.  One pass with the strides of training labels every fourth pixel, and
+    since a window begins anywhere, a training reaches every pixel.  What the batch shows too many of is told to the loss
+    as `maa.training.HGNTask` does.  Source: what others report of the paper (256 x 256 images at 1X and 0.5X); explained in ch:hgn.
+    """
+
+    def __init__(self, train: ImageStack, validation: ImageStack, config: WindowConfig) -> None:
+        self.stack, self.config = train, config
+        rng = np.random.default_rng(config.schedule.seed)
+        self.lesions = lesion_centres(train)
+        self.healthy = healthy_pixels(train, config.pool, rng)
+        model = self.build()
+        self.first, self.step = model.patch_size // 2, model.trunk.step
+        truth, used = self.marks(torch.from_numpy(self.stack.gather_labels(self.draw(_COUNTED, rng), config.side)))
+        shown = float((truth * used).sum() / used.sum())
+        self.added = float(torch.logit(torch.tensor(shown)) - torch.logit(torch.tensor(PRIOR)))
+        self.probe = Probe(validation)
+
+    def build(self) -> HGN:
+        return HGN(self.config.width, self.config.depth)
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Centres of windows, shape (count, 3), int: the first half around lesions."""
+        where = draw(self.lesions, count // 2, rng)
+        reach = self.config.side // 2 - self.first
+        where[:, 1:] += rng.integers(-reach, reach + 1, size=(len(where), 2))
+        where[:, 1:] = np.clip(where[:, 1:], 0, self.stack.shapes[where[:, 0]] - 1)
+        return np.concatenate([where, draw(self.healthy, count - len(where), rng)])
+
+    def marks(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Truth and use of what `HGN.grid` gives.
+
+        Parameters
+        ----------
+        labels : Tensor, shape (N, S, S), uint8
+            Labels of windows, as `ImageStack.gather_labels` gives them.
+
+        Returns
+        -------
+        truth, used : Tensor, shape (N, G, G), float32
+            1 on a microaneurysm; 1 inside the field of view and not within `IGNORED` pixels outside an outline.
+        """
+        lesion = ((labels & MA) > 0).float()
+        near = F.max_pool2d(lesion[:, None], 2 * IGNORED + 1, stride=1, padding=IGNORED)[:, 0]
+        used = ((labels & FOV) > 0) & (near == lesion)
+        end = labels.shape[-1] - self.first
+        grid = (slice(None), slice(self.first, end, self.step), slice(self.first, end, self.step))
+        return lesion[grid], used[grid].float()
+
+    def loss(self, model: HGN, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        where, side = self.draw(self.config.schedule.batch, rng), self.config.side
+        windows = np.concatenate([self.stack.gather(where, side), self.stack.gather_labels(where, side)[..., None]], axis=-1)
+        turned = turn(windows, rng)
+        truth, used = self.marks(torch.from_numpy(np.ascontiguousarray(turned[..., 3])))
+        device = next(model.parameters()).device
+        logits = model.grid(torch.from_numpy(color_jitter(turned[..., :3], rng)).to(device)).float() + self.added
+        loss = F.binary_cross_entropy_with_logits(logits, truth.to(device), used.to(device), reduction="sum")
+        return loss / used.sum().clamp(min=1).to(device), {}
+
+    def report(self, model: HGN) -> dict[str, float]:
+        return {"validation_ap": self.probe.average_precision(model)}
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        pass
