@@ -120,6 +120,14 @@ def test_unexpected_error_keeps_its_traceback(monkeypatch, phantoms):
         run("data", "--data", phantoms)
 
 
+def test_ctrl_c_outside_of_a_command_leaves_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maa.cli.base.app", interrupted)
+    assert run("data") == (130, "", "")
+
+
 def test_long_sentence_is_not_broken(monkeypatch, tmp_path):
     folder = tmp_path / ("long " * 40)
     assert refused(run("data", "--data", folder), folder)
