@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from maa import provenance
+from maa.errors import MaaError
 from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, write_json
 from maa.training import PRNConfig, Schedule
 
@@ -125,3 +126,15 @@ def test_cache_folder_is_the_variable_or_the_home(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path
     monkeypatch.setenv("MAA_CACHE", "")
     assert cache_folder() == Path.home() / ".cache" / "maa" / "runs"
+
+
+def test_a_place_that_cannot_be_written_is_named_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MaaError, match=r"a.json cannot be written \(File exists\): .*MAA_CACHE"):
+        write_json(tmp_path / "file" / "a.json", {})
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_names_of_partial_files_are_never_twice_the_same(tmp_path):
+    names = {provenance.partial_path(tmp_path / "a.json") for _ in range(100)}
+    assert len(names) == 100 and all(name.parent == tmp_path and name.name.startswith(".a.json.") for name in names)

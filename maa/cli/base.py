@@ -57,7 +57,21 @@ ProfileOption = Annotated[
 
 def main() -> None:
     """Run the command line; a `MaaError` becomes one sentence on stderr and exit status 2."""
-    # Pillow warns of damaged files before it fails; the sentence below says it better.
+    try:
+        _prepare_process()
+        app()
+    except MaaError as error:
+        complain(error)
+        sys.exit(2)
+    except KeyboardInterrupt:  # outside of what the command itself catches
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as stop:
+        sys.exit(stop.code or (2 if _lost else 0))
+
+
+def _prepare_process() -> None:
+    """Let warnings, signals and streams be no one's trouble."""
+    # Pillow warns of damaged files before it fails; the sentence of the `MaaError` says it better.
     warnings.filterwarnings("ignore", module="PIL")
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # it was closed before maa began
@@ -69,13 +83,6 @@ def main() -> None:
     if not sys.stderr.isatty():  # in a log, or on a cluster, one wants to know that it goes on
         os.environ.setdefault("MAA_PROGRESS", "lines")
     _lost.clear()
-    try:
-        app()
-    except MaaError as error:
-        complain(error)
-        sys.exit(2)
-    except SystemExit as stop:
-        sys.exit(stop.code or (2 if _lost else 0))
 
 
 def _print_version(wanted: bool) -> None:

@@ -37,7 +37,7 @@ def segment(
 ) -> None:
     """Find microaneurysms in photographs of your own.  For research and teaching: no diagnosis.
 
-    Takes JPEG, PNG, TIFF, BMP and WebP, in colour, of any camera and size.
+    Takes JPEG, JPEG 2000, PNG, TIFF, BMP, PPM, GIF and WebP, in colour, of any camera and size.
 
     **For all photographs together**
 
@@ -58,8 +58,8 @@ def segment(
     pixels.  A photograph that cannot be used does not stop the others: one sentence at the end says why, and the exit
     status is 2.
 
-    **Running again** into the same folder goes on where it was stopped: what is done and unchanged is left as it is.  The
-    tables and the page are of all photographs that were segmented into the folder with the same settings.  Ctrl-C leaves
+    **Running again** into the same folder goes on where it was stopped: what is done and unchanged, by the records in its
+    folder `.maa`, is left as it is.  The tables and the page are of all photographs that were segmented into the folder with the same settings.  Ctrl-C leaves
     tables of what is done.
     """
     from maa.segmentation.many import segment_files

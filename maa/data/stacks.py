@@ -158,17 +158,17 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
         partial = partial_path(folder)
         try:
             partial.mkdir(parents=True)
-        except OSError as error:
-            raise MaaError(
-                f"{folder.parent} cannot be written to ({error.strerror}): name another folder for what is prepared with MAA_CACHE."
-            ) from None
-        try:
             _write_stacks(records, partial)
             try:
                 os.replace(partial, folder)
             except OSError:
                 if not (folder / "about.json").exists():  # else another process was faster, with the same files
                     raise
+        except OSError as error:
+            raise MaaError(
+                f"{folder.parent} cannot be written to ({error.strerror or error}): make room there, or name another folder for "
+                "what is prepared with MAA_CACHE."
+            ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     index = json.loads((folder / "about.json").read_text())

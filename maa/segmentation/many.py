@@ -32,7 +32,12 @@ from maa.segmentation.scale import FIELD_DEGREES
 
 #: What a run writes once, beside three files for each photograph.
 TABLES = ("lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html")
-_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".jp2"}
+_SUFFIXES = {
+    f".{ending}"
+    for ending in ["jpg", "jpeg", "jpe", "jfif", "jp2", "j2k", "png", "tif", "tiff", "bmp", "webp", "gif", "ppm", "pnm"]
+}
+# What is as likely a photograph, and better named with a sentence than passed over.
+_SUFFIXES |= {".heic", ".heif", ".avif", ".dcm", ".dicom"}
 
 
 @dataclass(frozen=True)

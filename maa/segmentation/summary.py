@@ -162,16 +162,17 @@ def plural(number: int, noun: str) -> str:
 def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
     """A font that has the letters of a text: DejaVu Sans, which matplotlib brings, else one of this machine's, where one has them."""
     first = ImageFont.truetype(str(_DEJAVU), size)
-    if not missing(text, first):
-        return first
-    for file in _fonts_of_this_machine():
-        try:
-            face = ImageFont.truetype(file, size)
-            if not missing(text, face):
-                return face
-        except (OSError, ValueError):  # such as one of pictures of a single size
-            continue
-    return first
+    lacking = missing(text, first)
+    others = (_face(file, size) for file in _fonts_of_this_machine()) if lacking else iter(())
+    return next((face for face in others if face and not missing(text, face)), first)
+
+
+@cache
+def _face(file: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(file, size)
+    except (OSError, ValueError):  # such as one of pictures of a single size
+        return None
 
 
 def missing(text: str, face: ImageFont.FreeTypeFont) -> set[str]:

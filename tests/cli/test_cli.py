@@ -120,6 +120,14 @@ def test_unexpected_error_keeps_its_traceback(monkeypatch, phantoms):
         run("data", "--data", phantoms)
 
 
+def test_ctrl_c_outside_of_a_command_leaves_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maa.cli.base.app", interrupted)
+    assert run("data") == (130, "", "")
+
+
 def test_long_sentence_is_not_broken(monkeypatch, tmp_path):
     folder = tmp_path / ("long " * 40)
     assert refused(run("data", "--data", folder), folder)
@@ -587,6 +595,46 @@ def test_segment_takes_names_as_they_are(copy, weights, tmp_path):
     assert "<img src=x" not in page and "paper.jpg is not an image" in page
     for name in names:
         assert name in printed and (out / f"{safe_name(name)}_overlay.jpg").exists()
+
+
+def stub(*arguments, **options):
+    """``maa`` in a process of its own, with a system that takes no time."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MAA_PROGRESS": "0"} | options.pop("env", {})
+    command = [sys.executable, ROOT / "tests" / "hostile" / "stub.py", *arguments]
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_segment_survives_an_output_that_takes_nothing(phantoms, tmp_path):
+    arguments = ("segment", next(phantoms.rglob("IDRiD_01.jpg")), "--resize", "1", "--out")
+    with open("/dev/full", "w") as full:
+        done = stub(*arguments, tmp_path / "full", stdout=full)
+    assert done.returncode == 2 and done.stderr.decode().splitlines()[1:] == [
+        "The output could not be printed (No space left on device): look at the files that were written."
+    ]
+    done = stub(*arguments, tmp_path / "closed", preexec_fn=lambda: os.close(1))
+    assert done.returncode == 0 and len(done.stderr.splitlines()) == 1
+    assert contents_below(tmp_path / "full") == contents_below(tmp_path / "closed")
+
+
+def contents_below(folder):
+    return {name: (folder / name).read_bytes() for name in files_below(folder)}
+
+
+@pytest.mark.slow
+def test_segment_prints_any_name_in_any_code_page(phantoms, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    for name in ("Иванов_OD", "a\x1b[31m\n", os.fsdecode(b"M\xfcller"), "-rf"):
+        shutil.copy(next(phantoms.rglob("IDRiD_01.jpg")), given / f"{name}.jpg")
+    (given / "bad\n\x1b.jpg").write_bytes(b"no image")
+    done = stub(
+        "segment", given, "--resize", "1", "--out", tmp_path / "out", stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "cp1252"}
+    )
+    printed, complaints = done.stdout.decode("cp1252"), done.stderr.decode("cp1252").splitlines()
+    assert done.returncode == 2 and len(complaints) == 2 and r"bad\n\x1b.jpg is not" in complaints[1]
+    assert all(name in printed for name in ("??????_OD", r"a\x1b[31m\n", r"M\xfcller", "-rf")) and "\x1b" not in printed
 
 
 def test_segment_offers_both_tracks(phantoms, tmp_path):

@@ -206,14 +206,26 @@ def test_another_process_that_was_faster_is_believed(drawn_records, tmp_path, mo
     assert sorted(os.listdir(tmp_path)) == ["alone", "stack"]
 
 
-def test_a_rename_that_fails_for_another_reason_is_an_error(drawn_records, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_named_in_a_sentence(drawn_records, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MaaError, match="file cannot be written to .* MAA_CACHE"):
+        build_stacks(drawn_records[:1], tmp_path / "file" / "stack")
+
     def refuse(partial, target):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(stacks_module.os, "replace", refuse)
-    with pytest.raises(PermissionError):
+    with pytest.raises(MaaError, match="Permission denied"):
         build_stacks(drawn_records[:1], tmp_path / "stack")
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_does_not_matter(drawn_records, tmp_path):
+    """In containers, every process may have the number 1."""
+    for name in (f"stack.{os.getpid()}.partial", f".stack.{os.getpid()}.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pixels-1.0.u8").write_bytes(b"half")
+    assert len(build_stacks(drawn_records[:1], tmp_path / "stack")[0]) == 1
 
 
 def test_photographs_keep_their_order_though_threads_prepare_them(drawn_records, tmp_path):

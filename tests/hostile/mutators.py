@@ -15,7 +15,7 @@ SIZES = ((1, 1), (1, 500), (500, 1), (2, 2), (3, 3), (7, 5), (31, 33), (64, 64),
 PLAIN = (
     b"", b"\0", b"\0" * 5000, b"\xff" * 5000, b"\xff\xd8", b"\xff\xd8\xff\xe1\xff\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*\0\0\0\x08",
     b"BM", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"P6\n9999999 9999999\n255\n", b"P6 -1 -1 255\n", b"%PDF-1.7\n", b"PK\3\4" + b"\0" * 50,
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n(/tmp/x) (w) file\nshowpage\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n(planted) (w) file\nshowpage\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     b"<!doctype html><title>404</title>", b"version https://git-lfs.github.com/spec/v1\nsize 1\n", b"\x00\x00\x00\x18ftypheic", b"\0" * 128 + b"DICM",
     b"../.git/annex/objects/x", "\ufeffname;grade\n".encode("utf-16"),
 )  # fmt: skip
@@ -79,14 +79,19 @@ def oversized(rng, kind, data):
 
 
 def exif(rng):
-    """A JPEG whose EXIF block says what it should not."""
-    value = lambda: int(rng.choice([0, 1, 6, 9, 255, 65535, 2**31, 2**32 - 1]))
+    """A JPEG, turned more often than not, whose EXIF block says what it should not: any tag, type, count and place."""
+    some = lambda *values: int(rng.choice([0, 1, 26, 40, *values]))
+    tags = rng.choice([0x112, 0x11A, 0x11B, 0x128, 0x8769, 0x8825, 0x10F, 0x9003, 0xA002, 0x9C9B], 4, replace=False)
     entries = [
-        (int(tag), int(rng.integers(0, 15)), value(), value())
-        for tag in rng.choice([0x112, 0x11A, 0x8769, 0x8825, 0x10F, 0x9003], 4)
+        (int(tag), int(rng.integers(0, 15)), some(2, 255, 2**31, 2**32 - 1), some(9, 60, 65535, 2**32 - 1)) for tag in tags
     ]
-    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
-    return encoded(retina(rng), "JPEG", exif=block + bytes(rng.integers(0, 256, rng.integers(0, 40), np.uint8)))
+    entries += [(0x112, 3, 1, int(rng.integers(0, 10)))] * (rng.random() < 0.7)
+    block = (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    )
+    return encoded(retina(rng), "JPEG", exif=b"Exif\0\0" + block + bytes(rng.integers(0, 256, rng.integers(0, 99), np.uint8)))
 
 
 def content(rng):

@@ -196,7 +196,7 @@ def test_what_was_done_to_read_a_file_is_among_the_notes(tmp_path):
     assert "transparent everywhere" in segment(tmp_path / "a.png", DarkSpots(), resize=1).notes[0]
 
 
-@pytest.mark.parametrize("name", ["../eye", "/tmp/eye", "a/b", "a/../b", "eye\0", "..", ""])
+@pytest.mark.parametrize("name", ["../eye", "/etc/eye", "a/b", "a/../b", "eye\0", "..", ""])
 def test_results_cannot_leave_their_folder(tmp_path, name):
     out = tmp_path / "out"
     written = segment(photograph(), DarkSpots(), resize=1, name=name).save(out)
