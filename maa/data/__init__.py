@@ -1,6 +1,7 @@
 """Data: from the files of a data set to normalised photographs and pools of pixels.
 
-`photograph` reads a file, `field` finds the retina in it, `idrid` knows IDRiD's folders, `normalisation` evens out illumination and colour, `stacks`
+`photograph` reads a file, `field` finds the retina in it, `idrid` knows IDRiD's folders, `layout` what they become in
+copies, `verification` which pictures cannot be right, `normalisation` evens out illumination and colour, `stacks`
 lays photographs one behind the other in one file, `pools` says around which pixels patches may be cut, `quality` measures what would mislead.
 """
 
