@@ -16,6 +16,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import importlib
 import importlib.abc
 import importlib.util
 import io
@@ -36,6 +37,11 @@ TESTS = {
     "maa/training/sampling.py": ["tests/training/test_sampling.py"],
     "maa/inference/fusion.py": ["tests/inference/test_fusion.py"],
 }
+#: What the tests import and no mutant changes: imported once, before the forks.
+LIBRARIES = (
+    "hypothesis.extra.numpy", "maa.data", "maa.phantom", "pytest", "pytorch_metric_learning.losses", "scipy.stats",
+    "skimage.measure", "sklearn.metrics", "torch",
+)  # fmt: skip
 EQUIVALENT: dict[str, dict[str, str]] = {}
 
 _COMPARISONS = {
@@ -135,7 +141,7 @@ def survives(path: str, tree: ast.Module) -> bool:
     if child == 0:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
         sys.meta_path.insert(0, Mutant(path, tree))
-        import pytest
+        import pytest  # from before the fork
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             code = pytest.main(
@@ -154,8 +160,8 @@ def main() -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    # What the tests import and is not changed; forks share it.
-    import hypothesis.extra.numpy  # noqa: F401
+    for library in LIBRARIES:
+        importlib.import_module(library)
 
     killed, counted = 0, 0
     for path in chosen.modules:
