@@ -19,6 +19,7 @@ import copy
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import io
 import os
 import signal
@@ -26,6 +27,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import hypothesis
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 240  # of processor time; a mutant that needs more hangs, and counts as noticed
@@ -128,11 +131,28 @@ class Mutant(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class QuickFirst:
-    """Has pytest run what is counted by hand before what is generated: most mutants are noticed within a moment."""
+    """Has pytest run what is counted by hand before what is generated, and make no generated example smaller once it fails."""
+
+    @staticmethod
+    def pytest_collection() -> None:  # after conftest.py, which loads a profile, and before the tests are imported
+        hypothesis.settings.register_profile(
+            "mutants", hypothesis.settings(), phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
+        )
+        hypothesis.settings.load_profile("mutants")
 
     @staticmethod
     def pytest_collection_modifyitems(items) -> None:
         items.sort(key=lambda item: hasattr(item.function, "hypothesis"))
+
+
+def call_plain_tests(file: str) -> None:
+    """Call the tests of a file that take no arguments, without pytest, whose start alone takes longer."""
+    spec = importlib.util.spec_from_file_location("plain", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, test in vars(module).items():
+        if name.startswith("test_") and not inspect.signature(test).parameters and not hasattr(test, "hypothesis"):
+            test()
 
 
 def survives(path: str, tree: ast.Module) -> bool:
@@ -144,8 +164,22 @@ def survives(path: str, tree: ast.Module) -> bool:
         import pytest  # from before the fork
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                call_plain_tests(TESTS[path][0])
+            except BaseException:
+                os._exit(1)
             code = pytest.main(
-                ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", *TESTS[path]],
+                [
+                    "-x",
+                    "-q",
+                    "--no-header",
+                    "--tb=no",
+                    "-p",
+                    "no:cacheprovider",
+                    "-p",
+                    "_hypothesis_pytestplugin",
+                    *TESTS[path],
+                ],
                 [QuickFirst],
             )
         os._exit(int(code))
@@ -165,8 +199,11 @@ def main() -> None:
 
     killed, counted = 0, 0
     for path in chosen.modules:
+        source = Path(path).read_text(encoding="utf-8")
+        if not survives(path, ast.parse(source)):
+            sys.exit(f"The tests of {path} fail without any fault: mend that first.")
         began, known, found = time.monotonic(), EQUIVALENT.get(path, {}), [0, 0]
-        for number, (what, tree) in enumerate(mutants(Path(path).read_text(encoding="utf-8"))):
+        for number, (what, tree) in enumerate(mutants(source)):
             change = what.partition(": ")[2]
             if change in known or (chosen.only and number not in map(int, chosen.only.split(","))):
                 continue

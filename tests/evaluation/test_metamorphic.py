@@ -222,6 +222,8 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends():
     whole, thin = precision_recall_curve(*pooled, max_points=LEVELS), precision_recall_curve(*pooled, max_points=7)
     assert len(whole[0]) > 60000 and len(thin[0]) == 7 and len(precision_recall_curve(*pooled)[0]) <= 500
     assert len(precision_recall_curve(*pooled)[0]) > 350
+    for default, explicit in zip(precision_recall_curve(*pooled), precision_recall_curve(*pooled, max_points=500)):
+        np.testing.assert_array_equal(default, explicit)
     for all_points, kept in zip(whole, thin):
         assert (kept[0], kept[-1]) == (all_points[0], all_points[-1]) and np.isin(kept, all_points).all()
     steps = np.hypot(np.diff(whole[1]), np.diff(whole[0])).cumsum()
