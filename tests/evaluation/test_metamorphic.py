@@ -331,3 +331,18 @@ def test_maps_are_checked_before_they_are_counted():
     ):
         with pytest.raises(MaaError, match=words):
             checked_maps("eye", *planes)
+
+
+def test_healthy_images_and_what_lies_outside_the_field_are_left_out_unless_asked_for():
+    truth, fov = np.array([[True, True, False, False]]), np.array([[True, False, True, True]])
+    scores = PixelScores()
+    scores.add("sick", np.array([[0.9, 0.1, 0.5, 0.2]]), truth, fov)
+    scores.add("well", np.array([[0.3, 0.4, 0.6, 0.2]]), truth, fov, diseased=False)
+    assert average_precision_by_image(scores) == {"sick": 1}
+    assert average_precision_by_image(scores, healthy=True) == {"sick": 1, "well": pytest.approx(1 / 2)}
+    assert average_precision_by_image(scores, outside_field=True) == {"sick": pytest.approx((1 + 2 / 4) / 2)}
+    assert per_image_mean(scores) == 1 and per_image_mean(scores, healthy=True) == pytest.approx(3 / 4)
+    assert per_image_mean(scores, outside_field=True) == pytest.approx(3 / 4)
+    for histograms in (scores.per_image(), scores.pooled()):
+        assert [int(histogram.sum()) for histogram in histograms] == [1, 2]
+    assert [int(histogram.sum()) for histogram in scores.pooled(healthy=True, outside_field=True)] == [4, 4]
