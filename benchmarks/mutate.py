@@ -59,10 +59,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "_CHUNK_PIXELS = 1 << 21 | 1  ->  2": "chunks of any size count the same pixels",
         "_CHUNK_PIXELS = 1 << 21 | 21  ->  22": "chunks of any size count the same pixels",
     },
+    "maa/models/losses.py": {
+        "draw = torch.rand((2, *positive.shape), generator=generator, device=device).to(labels.device) | 2  ->  3": (
+            "the first two planes are the same numbers, and no other is looked at"
+        )
+    },
     "maa/evaluation/curves.py": {
+        '"f1": 2 * true / np.maximum(true + false + total, 1), | 1  ->  2': "where the sum is 1, true is 0 and so is F1",
+        "true = total - np.append(0, positives.cumsum())[first] | 0  ->  1": "a threshold from 0 on has level 0 below it: never read",
+        "false = negatives.sum() - np.append(0, negatives.cumsum())[first] | 0  ->  1": "as in the line above it",
         "return float(PROBABILITIES[::-1][(2 * true / (true + false + true[-1])).argmax()]) | 2  ->  3": (
             "a factor moves no maximum"
-        )
+        ),
     },
 }
 
