@@ -346,3 +346,7 @@ def test_healthy_images_and_what_lies_outside_the_field_are_left_out_unless_aske
     for histograms in (scores.per_image(), scores.pooled()):
         assert [int(histogram.sum()) for histogram in histograms] == [1, 2]
     assert [int(histogram.sum()) for histogram in scores.pooled(healthy=True, outside_field=True)] == [4, 4]
+
+
+def test_a_threshold_with_one_false_pixel_above_it_has_precision_zero():
+    assert fixed_thresholds(*counts({30000: 1}, {60000: 1}), 3) == pytest.approx(0.25)

@@ -341,3 +341,9 @@ def test_no_gradient_is_made_where_none_is_wanted():
     assert loss.requires_grad and not any(part.requires_grad for part in parts.values())
     with torch.no_grad():
         assert not joint_loss(logits, x, labels, 0.5, 0.5)[0].requires_grad
+
+
+def test_a_single_violating_triplet_is_not_shared_with_the_others():
+    # Anchors 0 and 1 have one triplet each: 1 - 1.6 + 0.5 and 1 - 0.6 + 0.5.
+    loss, active = triplet_loss(torch.tensor([[0.0], [1.0], [1.6]]), torch.tensor([0, 0, 1]), 0.5)
+    assert float(loss) == pytest.approx(0.9) and float(active) == 0.5
