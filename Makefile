@@ -61,6 +61,10 @@ imports: setup  ## Which room of maa may import which
 quick: setup  ## The tests that are over soon: no training but of toys, no pages
 	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book or hostile)' tests
 
+.PHONY: mutate
+mutate: setup  ## How many faults put into losses, metrics, sampling and fusion the tests notice (half an hour)
+	@nice -n 10 $(BIN)/python benchmarks/mutate.py
+
 .PHONY: format
 format: setup  ## Put right what ruff can put right by itself
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -11,9 +11,6 @@ from typer import Exit, Option
 
 from maa.cli.base import DataOption, SeedOption, app, complain, folder_option, say
 from maa.errors import MaaError
-
-if TYPE_CHECKING:  # loads NumPy and SciPy
-    from maa.data.idrid import Record
 
 
 @app.command()
@@ -25,10 +22,11 @@ def data(
     """Say what data were found, count them and verify them; or say how to get them.
 
     Counts the photographs, annotated microaneurysm pixels and lesions (connected groups of such pixels) of each split.  With
-    --verify it also checks that every file can be read, that every mask fits its photograph and that every photograph shows a
-    retina, and lists all that do not.
+    --verify it reads everything and names each file that is damaged or misplaced: masks without their photograph and the reverse,
+    masks of another size or place, photographs that show no retina, that are not used, or that are there twice, also where the
+    copy was saved, scaled or mirrored anew.
     """
-    from maa.data import idrid, locate
+    from maa.data import idrid, locate, verification
     from maa.progress import in_threads
 
     root = locate.find(data)
@@ -40,16 +38,23 @@ def data(
         say(locate.explain())
         raise Exit(1)
 
-    dataset = idrid.open_dataset(root)
-    examined = list(in_threads(lambda record: _examine(record, verify), dataset.records, "Reading the masks"))
-    problems = [problem for _, problem in examined if problem]
+    problems: list[str] = []
+    if verify:
+        dataset, findings = idrid.inspect_dataset(root)
+        examined = list(in_threads(verification.examine, dataset.records, "Reading photographs and masks"))
+        problems += [finding.sentence for finding in findings + verification.same_pictures(examined)]
+        problems += [problem for one in examined for problem in one.problems]
+        marked = [(one.pixels, one.lesions) for one in examined]
+    else:
+        dataset = idrid.open_dataset(root)
+        marked = list(in_threads(idrid.count_lesions, dataset.records, "Reading the masks"))
 
     table = Table("split", "patients", *(Column(heading, justify="right") for heading in ("images", "MA pixels", "MA lesions")))
     groups = [(split, diseased) for split in idrid.SPLITS for diseased in (True, False)]
     for split, diseased in [*groups, (None, None)]:
         counts = [
             count
-            for record, (count, _) in zip(dataset.records, examined, strict=True)
+            for record, count in zip(dataset.records, marked, strict=True)
             if split in (None, record.split) and diseased in (None, record.diseased)
         ]
         patients = {True: "diseased", False: "healthy", None: ""}[diseased]
@@ -59,7 +64,7 @@ def data(
         table.add_row(split or "all", patients, *(f"{number:,}" for number in numbers))
     say(f"Found in {root}:", table, f"Fingerprint {dataset.fingerprint}")
     if problems:
-        complain(*problems)
+        complain(*map(MaaError, problems))
         raise Exit(2)
     if verify:
         masks = sum(len(record.mask_paths) for record in dataset.records)
@@ -89,16 +94,3 @@ def phantom(
     with bar("Drawing phantoms", total=n + n_healthy + n_test) as advance:
         root = write_dataset(out, n, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))
     say(f"Wrote {root}.  Next: maa data --data {root}")
-
-
-def _examine(record: Record, verify: bool) -> tuple[tuple[int, int], MaaError | None]:
-    """Pixels and lesions of one record and, when verifying, what is wrong with it."""
-    from maa.data.idrid import count_lesions
-
-    if not verify:
-        return count_lesions(record), None
-    try:
-        record.load()
-        return count_lesions(record), None
-    except MaaError as error:
-        return (0, 0), error

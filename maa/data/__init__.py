@@ -1,7 +1,9 @@
 """Data: from the files of a data set to normalised photographs and pools of pixels.
 
-`files` decodes picture files from anybody, `photograph` makes photographs and masks of them, `field` finds the retina in it, `idrid` knows IDRiD's folders, `normalisation` evens out illumination and colour, `stacks`
-lays photographs one behind the other in one file, `pools` says around which pixels patches may be cut, `quality` measures what would mislead.
+`files` decodes picture files from anybody, `photograph` makes photographs and masks of them, `field` finds the retina in it; `idrid` knows
+IDRiD's folders, `layout` what they become in copies, `verification` which pictures cannot be right; `normalisation` evens out illumination and
+colour, `stacks` lays photographs one behind the other in one file, `pools` says around which pixels patches may be cut, `quality` measures
+what would mislead.
 """
 
 from maa.data.field import BLACK, field_of_view

@@ -256,3 +256,94 @@ def test_bad_joint_arguments_are_named():
         joint_loss(torch.zeros(2), torch.zeros(2, 2), labels, -1)
     with pytest.raises(ValueError, match="Logits"):
         joint_loss(torch.zeros(2, 1), torch.zeros(2, 2), labels, 1)
+
+
+# --- what must stay, or move in a known way, when the batch is changed ----------------------------
+
+
+batches = st.tuples(st.integers(0, 2**16), st.integers(2, 14), st.sampled_from(["euclidean", "cosine"]))
+
+
+def random_batch(seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, 3, dtype=torch.float64, generator=generator)
+    return x, torch.randint(0, 2, (size,), generator=generator), torch.randn(size, dtype=torch.float64, generator=generator)
+
+
+@given(batches, st.sampled_from(["semi-hard", "batch-hard"]), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_the_batch_does_not_matter(batch, mining, random):
+    seed, size, distance = batch
+    x, labels, logits = random_batch(seed, size)
+    order = list(range(size))
+    random.shuffle(order)
+    before = joint_loss(logits, x, labels, 0.5, 0.4, distance, mining)
+    after = joint_loss(logits[order], x[order], labels[order], 0.5, 0.4, distance, mining)
+    torch.testing.assert_close(after, before)
+    assert count_triplets(labels[order]) == count_triplets(labels)
+    permuted = pairwise_distance(x, distance)[order][:, order]
+    torch.testing.assert_close(pairwise_distance(x[order], distance), permuted)
+
+
+@given(batches, st.sampled_from(["semi-hard", "batch-hard"]), st.sampled_from([0.25, 2.0, 8.0]))
+@settings(max_examples=25, deadline=None)
+def test_moved_mirrored_and_scaled_embeddings(batch, mining, scale):
+    seed, size, _ = batch
+    x, labels, _ = random_batch(seed, size)
+    loss, active = triplet_loss(x, labels, 0.4, "euclidean", mining)
+    torch.testing.assert_close(triplet_loss(x.flip(1) + 3, labels, 0.4, "euclidean", mining), (loss, active))
+    torch.testing.assert_close(triplet_loss(x * scale, labels, 0.4 * scale, "euclidean", mining), (loss * scale, active))
+    cosine = triplet_loss(x, labels, 0.4, "cosine", mining)
+    torch.testing.assert_close(triplet_loss(x * scale, labels, 0.4, "cosine", mining), cosine)
+    # Neither class is the first.
+    torch.testing.assert_close(triplet_loss(x, 1 - labels, 0.4, "euclidean", mining), (loss, active))
+
+
+def test_a_batch_that_is_counted_by_hand():
+    x = torch.tensor([[0.0], [1.0], [1.25], [4.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    torch.testing.assert_close(pairwise_distance(x)[0], torch.tensor([0.0, 1.0, 1.25, 4.0]))
+    # Hardest: 1 - 1.25, 1 - 0.25, 2.75 - 0.25 and 2.75 - 3, each plus the margin.
+    loss, active = triplet_loss(x, labels, 0.5)
+    assert float(loss) == pytest.approx((0.25 + 1.25 + 3.0 + 0.25) / 4) and float(active) == 1
+    # Violating only above zero: with a margin of 0.25 the first and the last are at it.
+    loss, active = triplet_loss(x, labels, 0.25)
+    assert float(loss) == pytest.approx((1.0 + 2.75) / 2) and float(active) == 0.5
+    # Semi-hard within 0.5: (0, 1, 2) at 1 < 1.25 and (3, 2, 1) at 2.75 < 3, of 8 triplets.
+    assert as_set(MINERS["semi-hard"](pairwise_distance(x), labels, 0.5)) == {(0, 1, 2), (3, 2, 1)}
+    loss, active = triplet_loss(x, labels, 0.5, mining="semi-hard")
+    assert float(loss) == pytest.approx(0.25) and float(active) == pytest.approx(2 / 8) and count_triplets(labels) == 8
+    # The default margin is 0.2, the default distance Euclidean, the default mining batch-hard.
+    assert float(triplet_loss(x, labels)[0]) == pytest.approx((0.95 + 2.7) / 2)
+    assert float(joint_loss(torch.zeros(4), x, labels, 2.0)[0]) == pytest.approx(math.log(2) + 2 * (0.95 + 2.7) / 2)
+
+
+def test_semi_hard_leaves_out_both_borders():
+    x = torch.tensor([[0.0], [1.0], [1.0], [1.5]])
+    labels = torch.tensor([0, 0, 1, 2])
+    found = as_set(MINERS["semi-hard"](pairwise_distance(x), labels, 0.5))
+    assert found == set()  # d(a, n) = d(a, p) from 0 to 2; d(a, n) = d(a, p) + margin from 0 to 3
+
+
+def test_zero_vectors_have_a_cosine_distance():
+    x = torch.tensor([[0.0, 0.0], [1e-9, 0.0], [2.0, 0.0], [0.0, 5.0]])
+    distances = pairwise_distance(x, "cosine")
+    assert torch.isfinite(distances).all() and float(distances[0, 2]) == 1 and float(distances[2, 3]) == pytest.approx(1)
+    assert float(distances[1, 2]) == pytest.approx(1 - 1e-3)  # lengths below a millionth count as that
+    assert float(distances[2, 2]) == pytest.approx(0)
+
+
+def test_no_gradient_is_made_where_none_is_wanted():
+    x, labels = circle()
+    x.requires_grad_()
+    logits = torch.zeros(len(labels), dtype=torch.float64, requires_grad=True)
+    loss, parts = joint_loss(logits, x, labels, 0.5, 0.5)
+    assert loss.requires_grad and not any(part.requires_grad for part in parts.values())
+    with torch.no_grad():
+        assert not joint_loss(logits, x, labels, 0.5, 0.5)[0].requires_grad
+
+
+def test_a_single_violating_triplet_is_not_shared_with_the_others():
+    # Anchors 0 and 1 have one triplet each: 1 - 1.6 + 0.5 and 1 - 0.6 + 0.5.
+    loss, active = triplet_loss(torch.tensor([[0.0], [1.0], [1.6]]), torch.tensor([0, 0, 1]), 0.5)
+    assert float(loss) == pytest.approx(0.9) and float(active) == 0.5

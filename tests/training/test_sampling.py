@@ -5,12 +5,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from maa.training import SelectiveSampler
+from maa.training.sampling import draw
 
 errors = hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(0, 1, width=32))
 
@@ -150,3 +151,59 @@ def test_small_errors_among_many_are_not_lost_in_the_sum():
     sampler = SelectiveSampler(size)
     drawn = sampler.draw(10_000, np.random.default_rng(0))
     assert (drawn > 2**24).mean() == pytest.approx(0.2, abs=0.02)
+
+
+@given(errors, st.sampled_from([0.25, 0.5, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_the_power_flattens_and_keeps_the_order(error, power):
+    sampler = SelectiveSampler(error.size, power)
+    sampler.update(error)
+    exact = error.astype(np.float64) ** power if error.any() else np.ones(error.size)
+    assert sampler.probabilities == pytest.approx(exact / exact.sum(), rel=1e-6)
+    plain = SelectiveSampler(error.size)
+    plain.update(error)
+    assert sampler.effective_size >= plain.effective_size * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_draws_of_every_power_follow_its_probabilities(power):
+    error = np.linspace(0.05, 1, 20, dtype=np.float32) ** 2
+    sampler = SelectiveSampler(20, power)
+    sampler.update(error)
+    expected = error.astype(float) ** power / (error.astype(float) ** power).sum()
+    counted = np.bincount(sampler.draw(20_000, np.random.default_rng(7)), minlength=20)
+    assert stats.chisquare(counted, expected * 20_000).pvalue > 0.001
+    other = error.astype(float) ** (power + 0.25)
+    assert stats.chisquare(counted, other / other.sum() * 20_000).pvalue < 1e-6
+
+
+@given(errors, st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_patches_in_another_order_have_their_probabilities_in_that_order(error, random):
+    order = list(range(error.size))
+    random.shuffle(order)
+    first, second = SelectiveSampler(error.size), SelectiveSampler(error.size)
+    first.update(error)
+    second.update(error[order])
+    assert second.probabilities == pytest.approx(first.probabilities[order], rel=1e-9)
+
+
+def test_pixels_are_drawn_evenly_and_with_repetition():
+    pool = np.arange(30).reshape(10, 3)
+    drawn = draw(pool, 20_000, np.random.default_rng(3))
+    assert drawn.shape == (20_000, 3) and (drawn[:, 0] + 1 == drawn[:, 1]).all()
+    assert stats.chisquare(np.bincount(drawn[:, 0] // 3, minlength=10)).pvalue > 0.001
+    assert draw(pool, 0, np.random.default_rng(0)).shape == (0, 3) and draw(pool[:0], 0, np.random.default_rng(0)).shape == (
+        0,
+        3,
+    )
+    assert draw(pool, 1, np.random.default_rng(0)).shape == (1, 3)
+
+
+def test_a_new_sampler_knows_nothing_and_one_patch_is_a_pool():
+    sampler = SelectiveSampler(1)
+    assert sampler.power == 1 and sampler.error.dtype == np.float32 and sampler.error.tolist() == [1]
+    assert sampler.draw(3, np.random.default_rng(0)).tolist() == [0, 0, 0]
+    sampler.update([1.0])
+    sampler.update([0.0])
+    assert sampler.error.tolist() == [1]
