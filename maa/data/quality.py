@@ -36,7 +36,7 @@ DARK = 20.0
 GLARE = 0.05
 #: Above this `Quality.flare` there is flare: phantoms and some retinas as they are 0.00 to 0.05, with white light over a fifth of the width 0.17 to 0.22.
 FLARE = 0.15
-#: Above this `Quality.second` another eye is in the frame: one eye 0.00, with a strip of data as orange as the retina at most 0.21, two eyes from 0.92.
+#: Above this `Quality.second` another eye is in the frame: one eye 0.00, with a strip of data as orange as the retina at most 0.21, two eyes from 0.80.
 SECOND = 0.3
 #: Above this `Quality.blocks` it is strongly compressed: as they are, JPEGs themselves, 2.1 to 3.7; compressed again at a
 #: quality of 20, which costs more than half of the average precision, from 12.6.  A quality of 30 (2.3 to 6.1) costs a third
