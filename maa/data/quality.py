@@ -1,10 +1,10 @@
-"""Whether a photograph can be trusted to show microaneurysms: five measures, and what is said when one is out of range.
+"""Whether a photograph can be trusted to show microaneurysms: measures, and what is said when one is out of range.
 
 A system gives a map of anything that it is shown.  Each measure here looks for one way in which the map would mislead: no
-retina, a photograph out of focus, too dark, over-exposed, or compressed until its blocks show; the sixth, too few pixels a
-degree, is the factor by which it is resized.  The limits lie between what photographs of IDRiD measure as they are and
-what copies of them measure that were spoiled on purpose: ``python book/make/quality.py IDRID`` measures both on all of them,
-and what the spoiling costs in average precision.  Explained in ch:yours.
+retina, a photograph out of focus, too dark, over-exposed, in flare, squashed, of two eyes, or compressed until its blocks show;
+one more, too few pixels a degree, is the factor by which it is resized.  The limits lie between what photographs of IDRiD, of one
+camera and one clinic, measure as they are and what copies of them measure that were spoiled on purpose: ``python
+book/make/quality.py IDRID`` measures both on all of them, and what the spoiling costs in average precision.  Explained in ch:yours.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-#: Below this `Quality.colour` it is no retina: retinas 0.36 to 0.70, phantoms from 0.46; a cat at most 0.28, an astronaut 0.19.
+from maa.data.field import SQUASHED, proportion
+
+#: Below this `Quality.colour` it is unlike IDRiD: retinas 0.36 to 0.70, phantoms from 0.46; a cat at most 0.28, an astronaut 0.19.
+#: Retinas of other cameras, lamps and diseases are there too, so no more can be said of it.
 RETINA_COLOUR = 0.30
-#: Above this `Quality.unevenness` it is none either: retinas 0.02 to 0.14; a cup of coffee, as orange as a retina, 0.29.
+#: Above this `Quality.unevenness` it is so, too: retinas 0.02 to 0.14; a cup of coffee, as orange as a retina, 0.29.
 RETINA_EVEN = 0.20
+#: Below this `Quality.colour`, and above this `Quality.unevenness`, white light shows no retina: the sky, a flower, a patchwork.
+NO_COLOUR, NO_EVEN = 0.05, 0.35
 #: Below this `Quality.focus` it is out of focus: as they are 0.47 to 1.23; blurred by a Gaussian of 4 pixels, which costs
 #: more than a third of the average precision, 0.37 to 0.41; of 6 pixels 0.33 to 0.35.  A blur of 2 pixels (0.45 to 0.50) is
 #: let pass, and so are
@@ -29,6 +34,10 @@ FOCUS = 0.44
 DARK = 20.0
 #: Above this `Quality.glare` it is over-exposed: as they are at most 0.001, with two and a half times the light 0.02 to 0.31.
 GLARE = 0.05
+#: Above this `Quality.flare` there is flare: phantoms and some retinas as they are 0.00 to 0.05, with white light over a fifth of the width 0.17 to 0.22.
+FLARE = 0.15
+#: Above this `Quality.second` another eye is in the frame: one eye 0.00, with a strip of data as orange as the retina at most 0.21, two eyes from 0.80.
+SECOND = 0.3
 #: Above this `Quality.blocks` it is strongly compressed: as they are, JPEGs themselves, 2.1 to 3.7; compressed again at a
 #: quality of 20, which costs more than half of the average precision, from 12.6.  A quality of 30 (2.3 to 6.1) costs a third
 #: and cannot be told from photographs as they are.
@@ -58,7 +67,13 @@ class Quality:
     brightness : float, 0 to 255
         Median of the green channel, in which microaneurysms are seen.
     glare : float, 0 to 1
-        Share of the field in which green is saturated.
+        Share of the field in which green is saturated: white, or at the one level, from 150 on, above which nothing is.
+    flare : float, 0 to 1
+        Share of the field that is much brighter and paler than its median.
+    second : float
+        Area outside the field that has the brightness and the colour of what is inside, in fields.
+    proportion : float
+        Width over height of the field where it is an ellipse (`maa.data.field.proportion`), else 1.
     blocks : float
         How much larger steps between pixels are at the borders of JPEG's blocks of 8 than elsewhere; 1 without compression.
     """
@@ -68,6 +83,9 @@ class Quality:
     focus: float
     brightness: float
     glare: float
+    flare: float
+    second: float
+    proportion: float
     blocks: float
 
 
@@ -89,12 +107,16 @@ def measure(image: np.ndarray, fov: np.ndarray, factor: float = 1.0) -> Quality:
     green = image[..., 1]
     seen = green[::4, ::4][fov[::4, ::4]] if fov[::4, ::4].any() else green[fov]
     colour, unevenness = _colour(image, fov)
+    flare, second = _elsewhere(image, fov)
     return Quality(
         colour=colour,
         unevenness=unevenness,
         focus=_focus(green, fov, factor),
         brightness=float(np.median(seen)),
-        glare=float(np.mean(seen >= 250)),
+        glare=_saturated(seen),
+        flare=flare,
+        second=second,
+        proportion=proportion(fov),
         blocks=max(_blocks(green[::4], fov[::4]), _blocks(green[:, ::4].T, fov[:, ::4].T)),
     )
 
@@ -108,19 +130,31 @@ def warnings(quality: Quality, factor: float = 1.0) -> tuple[str, ...]:
     factor : float
         As in `measure`.
     """
-    # Light that saturates the channels takes the colour of a retina, too.
-    if quality.glare <= GLARE and (quality.colour < RETINA_COLOUR or quality.unevenness > RETINA_EVEN):
-        return ("This does not have the colours of a retina: what is marked in it means nothing.",)
     dark, coarse = quality.brightness < DARK, factor > COARSE
+    # Light that saturates the channels takes the colour of a retina, too; the dark leaves too little of it; and flare is uneven.
+    judged, flare = quality.glare <= GLARE and not dark, quality.flare > FLARE
+    if judged and (quality.colour < NO_COLOUR or (quality.unevenness > NO_EVEN and not flare)):
+        return (
+            "This does not have the colours of a retina: it is not orange throughout, so what is marked in it means nothing.",
+        )
+    shape = f"{quality.proportion:.2f} times as wide as high"
     sentences = {
+        "Unusual colours: they are unlike those of the photographs that the networks learned from, so expect more mistakes (and if "
+        "it shows no retina, what is marked in it means nothing).": judged
+        and (quality.colour < RETINA_COLOUR or quality.unevenness > RETINA_EVEN),
+        f"Squashed: the field of view is an ellipse, {shape}, so lesions have another shape and size than they should; give the "
+        "picture its proportions back.": abs(np.log(quality.proportion)) > SQUASHED,
+        "More than one field of view: only one of them was searched; cut the picture in pieces, one eye each.": quality.second > SECOND,
+        f"Flare: {quality.flare:.0%} of the field is pale and bright with stray light, in which lesions are hard to see.": flare
+        and quality.glare <= GLARE,
         "Too dark: the least contrast, of which microaneurysms consist, is lost in the camera's noise.": dark,
-        f"Over-exposed: {quality.glare:.0%} of the field is white, and no lesion can be seen there.": quality.glare > GLARE,
+        f"Over-exposed: {quality.glare:.0%} of the field is saturated, and no lesion can be seen there.": quality.glare > GLARE,
         # Neither focus nor blocks can be told from a few grey levels, nor focus from a few pixels.
         "Out of focus: small lesions are blurred away, so fewer are found than there are.": quality.focus < FOCUS
         and not (dark or coarse),
         "Strongly compressed: the blocks of the JPEG hide small lesions and look like some.": quality.blocks > BLOCKS and not dark,
         f"Too few pixels: enlarged {factor:.1f} times to reach the scale of the training photographs, it cannot show small "
-        "lesions (unless the camera's field is smaller than was said: --degrees).": coarse,
+        "lesions.": coarse,
     }  # fmt: skip
     return tuple(sentence for sentence, so in sentences.items() if so)
 
@@ -136,6 +170,33 @@ def _colour(image: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     orange = (pixels[:, 0] - pixels[:, 1]) / np.maximum(pixels.max(axis=1), 1)
     low, high = np.percentile(pixels[:, 0] / (pixels.sum(axis=1) + 1), [16, 84])
     return float(np.median(orange)), float(high - low)
+
+
+def _saturated(green: np.ndarray) -> float:
+    """The measure `Quality.glare` of the pixels of a field; a converted copy may be saturated below 255."""
+    ceiling = float(np.percentile(green, 99.9))
+    return float(np.mean(green >= (min(ceiling - 2, 250) if ceiling >= 150 else 250)))
+
+
+def _elsewhere(image: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
+    """The measures `Quality.flare` and `Quality.second`, on a small copy."""
+    step = max(1, round(max(fov.shape) / _COLOUR_SIDE))
+    small = np.asarray(Image.fromarray(image).reduce(step)).astype(np.float32)
+    field = np.asarray(Image.fromarray(fov).resize(small.shape[1::-1], Image.Resampling.NEAREST))
+    inside = _shrunk(fov, small.shape[1::-1])
+    if not inside.any():
+        return 0.0, 0.0
+    green, brightest = small[..., 1], small.max(axis=2)
+    orange = (small[..., 0] - green) / np.maximum(brightest, 1)
+    usual = float(np.median(orange[inside]))
+    pale = inside & (orange > -0.1) & (orange < 0.6 * usual) & (green > 1.3 * np.median(green[inside]))
+    alike = (brightest > 0.4 * np.median(brightest[inside])) & (orange > 0.6 * usual) & (usual > NO_COLOUR)
+    away = round(_RIM * _COLOUR_SIDE)
+    alike &= ~ndimage.binary_dilation(field, iterations=away)
+    alike = ndimage.binary_opening(alike, iterations=max(1, away // 3))
+    labels, count = ndimage.label(alike)
+    largest = int(np.bincount(labels.ravel())[1:].max()) if count else 0
+    return float(pale.sum() / inside.sum()), largest / int(field.sum())
 
 
 def _focus(green: np.ndarray, fov: np.ndarray, factor: float) -> float:

@@ -27,7 +27,7 @@ from maa.inference.system import FILES, FULL_SYSTEM, ROWS, AnySystem, System
 from maa.names import safe_name
 from maa.provenance import partial_path
 from maa.segmentation import one
-from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized
+from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized, working_size
 
 #: Pixels of the largest photograph that is segmented, after resizing: some 4 GB of memory.
 MAX_WORKING_PIXELS = 60_000_000
@@ -176,14 +176,9 @@ def segment(
         image, reading = rgb(_in_memory(photograph), called)
     fov = field_of_view(image, called)
     factor, notes = resize_factor(fov, degrees) if resize is None else (resize, ())
-    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
     height, width = fov.shape
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if size[0] * size[1] > MAX_WORKING_PIXELS:
-        raise MaaError(
-            f"{called} would have {size[0]:,} x {size[1]:,} pixels at the scale of the networks, more than "
-            f"{MAX_WORKING_PIXELS:,}: name the camera's true field of view with --degrees, or crop it."
-        )
+    size = working_size((height, width), factor, MAX_WORKING_PIXELS, called, degrees if resize is None else None)
+    warnings = quality.warnings(quality.measure(image, fov, factor), factor)
     seen, seen_fov = image, fov
     if factor != 1:
         seen = resized(image, size, factor)

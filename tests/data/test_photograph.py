@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from maa.data import Fundus, field_of_view, halve, read_image, read_mask
+from maa.data.field import proportion, squashed
 from maa.errors import MaaError
 
 
@@ -360,6 +361,67 @@ def test_no_retina_is_refused(kind):
     with pytest.raises(MaaError, match="No field of view was found in a.jpg") as error:
         field_of_view(image, "a.jpg")
     assert one_sentence(error, "a.jpg")
+
+
+def test_a_nearly_black_file_without_a_retina_is_told_by_its_levels():
+    """Twelve bits read as sixteen look like this."""
+    image = np.random.default_rng(0).integers(0, 7, (300, 440, 3)).astype(np.uint8)
+    with pytest.raises(MaaError, match=r"nearly black \(grey levels up to 6 of 255\)") as error:
+        field_of_view(image, "a.png")
+    assert one_sentence(error, "a.png")
+    with pytest.raises(MaaError) as error:
+        field_of_view(np.zeros((300, 440, 3), np.uint8), "a.png")
+    assert "nearly" not in str(error.value)
+
+
+def other_frames():
+    """A retina in the frames of other cameras, by name: the picture, and its field of view."""
+    shape, rng = (400, 560), np.random.default_rng(0)
+    truth = disc(shape, 190, 280, 160)
+    eye = retina(shape, 190, 280, 160)
+    for level in (46, 90, 160, 252):
+        noise = rng.normal(level, 2, (*shape, 1)).clip(0, 255) * np.ones(3)
+        yield f"surround at {level}", np.where(truth[..., None], eye, noise).astype(np.uint8), truth
+    yield "haze", (eye * 0.5 + 60).astype(np.uint8), truth
+    yield "almost black", (eye * 0.05).astype(np.uint8), truth
+    for level in (205, 255):
+        strip = eye.copy()
+        strip[345:] = level
+        strip[365:380, 20:400:9] = 20
+        strip[8:30, 8:120:5] = 235  # text
+        hidden = truth.copy()
+        hidden[345:] = False
+        yield f"strip at {level}", strip, hidden
+        frame = np.pad(eye, [(40, 60), (70, 50), (0, 0)], constant_values=level)
+        yield f"frame at {level}", frame, np.pad(truth, [(40, 60), (70, 50)])
+    below = eye.copy()
+    below[330:] = below[:50] = 2  # cut by the camera, inside the frame
+    cut = truth.copy()
+    cut[330:] = cut[:50] = False
+    yield "cut above and below", below, cut
+    yield (
+        "two eyes that touch",
+        np.concatenate([eye[:, 120:441], eye[:, 120:441] // 8 * 7], axis=1),
+        np.pad(truth[:, 120:441], [(0, 0), (0, 321)]),
+    )
+
+
+@pytest.mark.parametrize("case", list(other_frames()), ids=lambda case: case[0])
+def test_the_disc_is_found_in_the_frames_of_other_cameras(case):
+    _, image, truth = case
+    found = field_of_view(image)
+    assert overlap(found, truth) > 0.97 or overlap(found[:, ::-1], truth) > 0.97  # either of two eyes will do
+
+
+@pytest.mark.parametrize("width", [0.75, 0.9, 1.15])
+def test_the_proportion_of_a_squashed_field_is_measured_and_of_a_round_one_is_1(width):
+    whole = disc((400, 400), 200, 200, 150)
+    for fov in (whole, whole[80:320], whole[:, 90:]):
+        assert proportion(fov) == pytest.approx(1, abs=0.02) and not squashed(fov)
+        narrow = np.asarray(Image.fromarray(fov).resize((round(width * fov.shape[1]), fov.shape[0])))
+        assert proportion(narrow) == pytest.approx(width, rel=0.03) and squashed(narrow)
+    for other in (np.ones((300, 400), bool), np.pad(np.ones((200, 300), bool), 40), np.zeros((50, 50), bool)):
+        assert proportion(other) == 1
 
 
 @settings(max_examples=25, deadline=None)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,7 +61,9 @@ def tiny_system(**settings):
 # --- scale ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("window", [np.s_[:, :], np.s_[40:260, :], np.s_[60:240, 50:250], np.s_[:, 140:]])
+@pytest.mark.parametrize(
+    "window", [np.s_[:, :], np.s_[40:260, :], np.s_[60:240, 50:250], np.s_[:, 140:], np.s_[:, 180:], np.s_[90:, 90:]]
+)
 def test_field_diameter_is_that_of_the_circle_even_where_the_frame_cuts_it(window):
     fov = disc((300, 300), 149.5, 149.5, 130)[window]
     assert field_diameter(fov) == pytest.approx(260, rel=0.02)
@@ -105,10 +108,25 @@ def test_resize_overrules_the_degrees():
     assert system.shape == (200, 240)
 
 
-def test_photograph_that_would_become_too_large_is_refused(monkeypatch):
+def test_photograph_that_would_become_too_large_is_refused_at_once_with_advice_that_works(monkeypatch):
+    def unasked(*arguments):
+        raise AssertionError("work was done before the refusal")
+
+    image = photograph()
     monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
-    with pytest.raises(MaaError, match="--degrees"):
-        segment(photograph(), DarkSpots(), degrees=DEGREES * 2)
+    monkeypatch.setattr("maa.data.quality.measure", unasked)
+    with pytest.raises(MaaError, match="--resize") as error:
+        segment(image, DarkSpots(), degrees=DEGREES * 2)
+    assert "--degrees" not in str(error.value), "who gave the degrees is not told to give them"
+    with pytest.raises(MaaError, match="say so with --degrees"):
+        segment(image, DarkSpots())
+    with pytest.raises(MaaError, match="the factor that was given"):
+        segment(image, DarkSpots(), resize=3)
+    monkeypatch.undo()
+    monkeypatch.setattr("maa.segmentation.one.MAX_WORKING_PIXELS", 100_000)
+    side, factor, whole = re.search(r"pieces of (\d+) x .* --resize ([\d.]+), .* --resize ([\d.]+),", str(error.value)).groups()
+    assert segment(image[: int(side), : int(side)], DarkSpots(), resize=float(factor)).resized == float(factor)
+    assert segment(image, DarkSpots(), resize=float(whole)).resized == float(whole)
 
 
 @pytest.mark.parametrize("wrong", [

@@ -77,6 +77,8 @@ def test_page_reads_from_top_to_bottom(read):
         "is the highest probability in it. Beside this page:", "lesions.csv", ", one row a lesion;", "photographs.csv",
         ", one row a photograph;", "contact_sheet.jpg",
         ", all overlays in one picture; and for each photograph its overlay, mask and probability map at full size.",
+        "What is known of the networks' errors, and the limits of the warnings, were measured on photographs of one camera and one clinic "
+        "(IDRiD: Kowa VX-10 alpha, 50 degrees); for other cameras no figure is known.",
         "One by one", NASTY, "6 lesions", "Warning", "Out of focus: <b>x</b>.", "The most probable, with their scores:",
         "1.00", "0.98", "0.97", "0.95", f"File: {NASTY}.jpg", "clean", "0 lesions",
         "What could not be used", "bad & worse.jpg is no image.", "Notes", "Passed over.",
