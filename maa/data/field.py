@@ -24,6 +24,7 @@ SQUASHED = 0.06
 _MIN_SHARE = 0.05  # of the frame: nothing smaller is a retina
 
 # Search for a circle: how many times three points of an edge are drawn, and what makes a circle the border of a field.
+_LEAST_SIDE = 16  # of that copy: of fewer pixels no circle can be told
 _DRAWS = 40_000
 _BINS = 120  # of its angles
 _COVERED = 0.6  # of the angles that the frame shows must have an edge, brighter or more coloured inside
@@ -182,6 +183,8 @@ def border_circle(colours: np.ndarray) -> Circle | None:
     colours : ndarray, shape (H, W, 3), uint8
         Small: a side of about 500 pixels.
     """
+    if min(colours.shape[:2]) < _LEAST_SIDE:
+        return None
     best: tuple[float, Circle] | None = None
     brightest = colours.max(axis=2).astype(np.float32)
     for plane in (brightest, brightest - colours.min(axis=2)):

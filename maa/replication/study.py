@@ -183,7 +183,7 @@ class Study:
 
         if not is_whole():
             # Of two processes that want the same model one trains it, and the other waits for it.
-            with FileLock(folder.with_name(f"{folder.name}.lock")):
+            with _lock(folder.name):
                 if not is_whole():
                     model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
                     save_weights(model, weights)
@@ -197,6 +197,13 @@ class Study:
                     write_json(run, record.as_json())
         record = Record.read(run)
         return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
+
+
+def _lock(name: str) -> FileLock:
+    """In the cache, so that a run that fails leaves nothing where its results would have gone."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
 
 
 def _seeded(config: C, seed: int) -> C:
@@ -225,7 +232,7 @@ def phantoms(config: PhantomConfig, n_diseased: int, n_healthy: int, n_test: int
     identity = (config, n_diseased, n_healthy, n_test, seed, recipe("phantom"))
     root = cache_folder() / f"phantoms-{fingerprint(identity)[:16]}"
     if not root.exists():
-        with FileLock(root.with_name(f"{root.name}.lock")):
+        with _lock(root.name):
             if not root.exists():
                 with bar("Drawing phantoms", n_diseased + n_healthy + n_test) as advance:
                     write_dataset(root, n_diseased, n_healthy, seed, n_test, config, progress=lambda done, total: advance(done))

@@ -498,3 +498,12 @@ def test_field_of_real_photographs(real_idrid, number, radius):
     assert image.shape == (2848, 4288, 3)
     assert (columns.max() - columns.min()) / 2 == pytest.approx(radius, abs=4)
     assert rows.min() == 0 and rows.max() == 2847  # cut off at the top and bottom
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (20_000, 1), (3, 900)])
+def test_a_line_of_pixels_has_no_circle_and_ends_in_a_field_or_a_sentence(shape):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    try:
+        assert field_of_view(noise).shape == shape
+    except MaaError as error:
+        assert "field of view" in str(error)

@@ -1,5 +1,7 @@
 """Tests of maa.models.prn: embeddings on the sphere, what the two towers see, and where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,7 +130,7 @@ def test_it_sees_beyond_45_pixels_through_the_half_scale_tower_and_not_beyond_90
             side = stack.shapes[0, 1] + 2 * MARGIN
             at = ((row + MARGIN) * side + column + MARGIN) * 3
             pixels[at : at + 3] = 0
-        changed = [type(s)(p, s.labels, s.shapes, s.names, s.diseased, s.scale) for s, p in zip(stacks, (fine, coarse))]
+        changed = [replace(stack, pixels=pixels) for stack, pixels in zip(stacks, (fine, coarse))]
         return gather_scales(tuple(changed), where, 45)
 
     for distance, seen_fine, seen_coarse in ((20, True, True), (30, False, True), (43, False, True), (50, False, False)):
