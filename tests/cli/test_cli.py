@@ -354,7 +354,8 @@ def test_damaged_data_end_in_one_sentence_and_no_output(command, how, copy, weig
     before = files_below(weights)
     assert refused(run(*commands(copy, weights, tmp_path / "out")[command]), path, word)
     assert not (tmp_path / "out").exists() and files_below(weights) == before
-    assert not (tmp_path / "models").exists() or files_below(tmp_path / "models") == []
+    left = files_below(tmp_path / "models") if (tmp_path / "models").exists() else []
+    assert all(str(name).startswith("locks") for name in left), "nothing but the empty files of locks in the cache"
 
 
 def test_weights_that_do_not_fit_are_refused(copy, weights, tmp_path):
