@@ -92,7 +92,7 @@ browser:  ## Install what the browser tests need from npm, where a chromium and 
 
 .PHONY: book
 book: setup  ## Run every chapter and build the book
-	@echo "Building the book: chapters that changed run two at a time, with a line for each"
+	@echo "Building the book: chapters that changed run first, with a line for each"
 	@$(BUILD)
 	@echo "Checking the pages"
 	@MAA_BOOK=$(HTML) $(BIN)/python -m pytest -q tests/book/test_book.py

@@ -1,8 +1,9 @@
-"""Run the pages that have to run, two at a time, before Sphinx reads them one by one; and say how far that is.
+"""Run the pages that have to run, several at a time where there are cores, before Sphinx reads them one by one; and say how far that is.
 
 MyST-NB runs a page when it reads it, one after the other and in silence.  Here its own steps are taken beforehand: what a page
 shows lies in the cache when MyST-NB looks there.  Two pages that want the same network do not both train it: the second one waits
-(`Study` in `maa/replication/study.py`).  A kernel has the threads that it would have alone, so no number depends on its neighbour.
+(`Study` in `maa/replication/study.py`).  Every kernel has two threads and two cores, so no number depends on its neighbour: on two
+cores two at a time took several times as long as one after the other.
 
 ``python book/_ext/run_pages.py`` writes `seconds.json` beside this file anew, from the last build.
 """
@@ -25,7 +26,8 @@ from sphinx.util import logging
 from maa.provenance import write_json
 
 logger = logging.getLogger(__name__)
-AT_A_TIME = 2
+THREADS = 2  # of a kernel
+AT_A_TIME = max(1, (os.cpu_count() or 1) // THREADS)
 EVERY = 15  # seconds from one line to the next, at most
 #: How long each page runs on two cores when nothing is trained yet, for the seconds that are left.
 SECONDS = Path(__file__).with_name("seconds.json")
@@ -86,8 +88,7 @@ def run_pages(app, env, added, changed, removed):
     notebooks = {page: notebook for page, notebook in notebooks.items() if not is_cached(cache, notebook)}
     if not notebooks:
         return []
-    # Threads that wait for one another lie down instead of turning in circles, which would cost the neighbour its core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
     known = json.loads(SECONDS.read_text())
     expected = {page: known.get(page, UNKNOWN) for page in notebooks}
     begun: dict[str, float] = {}
