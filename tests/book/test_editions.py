@@ -41,12 +41,12 @@ def read(html: Path, page: str) -> nbformat.NotebookNode:  # noqa: F811
 
 
 def prose_of(html: Path, page: str) -> BeautifulSoup:  # noqa: F811
-    """The article of a page without what its cells hold, but with their captions."""
+    """The article of a page as a browser with scripts reads it, without what its cells hold, but with their captions."""
     article = BeautifulSoup((html / f"{page}.html").read_text(encoding="utf-8"), "html.parser").select_one("article.bd-article")
     for cell in article.select("div.cell"):
         captions = [caption.extract() for caption in cell.select("figcaption")]
         cell.replace_with(*captions)
-    for extra in article.select("a.headerlink, script"):
+    for extra in article.select("a.headerlink, script, noscript"):
         extra.decompose()
     return article
 
