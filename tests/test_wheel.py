@@ -90,7 +90,7 @@ def test_it_segments_a_phantom_where_nothing_else_is(machine):
     run(python, "-m", "maa", "segment", "eye.png", "--degrees", 8, "--out", "found", cwd=work)
     found = work / "found"
     pictures = {"eye_overlay.jpg", "eye_mask.png", "eye_probability.png"}
-    tables = {"contact_sheet.jpg", "index.html", "lesions.csv", "photographs.csv"}
+    tables = {".maa", "contact_sheet.jpg", "index.html", "lesions.csv", "photographs.csv"}
     assert {path.name for path in found.iterdir()} == pictures | tables
     for name in pictures:
         with Image.open(found / name) as picture:
