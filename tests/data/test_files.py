@@ -15,6 +15,8 @@ from maa.data import decode, read_image, read_mask, read_photograph
 from maa.data import files as picture_files
 from maa.errors import MaaError
 
+pytestmark = pytest.mark.slow
+
 
 def photograph(height=60, width=90, seed=0):
     """Colour with a structure in each channel, so that no turn and no exchange of planes goes unnoticed."""

@@ -17,6 +17,8 @@ from maa.data import idrid, layout, verification
 from maa.errors import MaaError
 from maa.phantom import PhantomConfig, write_dataset
 
+pytestmark = pytest.mark.slow
+
 SEGMENTATION, GRADING = "A. Segmentation", "B. Disease Grading"
 ORIGINALS, TRUTHS = "1. Original Images", "2. All Segmentation Groundtruths"
 TRAIN, TEST = "a. Training Set", "b. Testing Set"

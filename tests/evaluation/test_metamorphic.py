@@ -26,6 +26,8 @@ from maa.evaluation import (
 from maa.evaluation.curves import effective_sample_size, operating_points, rates_of
 from maa.evaluation.pixels import PROBABILITIES, checked_maps, first_level
 
+pytestmark = pytest.mark.slow
+
 RANKING = (average_precision, roc_auc, trapezoid)
 few = settings(max_examples=25, deadline=None)
 

@@ -21,6 +21,8 @@ from maa.phantom import PhantomConfig, write_dataset
 from maa.replication.evaluate import evaluate
 from maa.replication.score import compared_with_published, find_maps, read_map, score
 
+pytestmark = pytest.mark.slow
+
 
 def features(fundus):
     """What the outside method sees of each pixel: how the green channel curves at four scales, and how bright it is."""

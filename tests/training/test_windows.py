@@ -11,6 +11,8 @@ from maa.data.pools import lesion_centres
 from maa.training import PRIOR, Probe, Schedule, WindowConfig, WindowTask, fit
 from maa.training.windows import IGNORED
 
+pytestmark = pytest.mark.slow
+
 CONFIG = WindowConfig(1.0, Schedule(steps=30, batch=8, reports=1), width=4, side=96, pool=500)
 
 
