@@ -406,6 +406,7 @@ def other_frames():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", list(other_frames()), ids=lambda case: case[0])
 def test_the_disc_is_found_in_the_frames_of_other_cameras(case):
     _, image, truth = case
@@ -424,6 +425,7 @@ def test_the_proportion_of_a_squashed_field_is_measured_and_of_a_round_one_is_1(
         assert proportion(other) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(row=st.integers(80, 220), column=st.integers(100, 340), radius=st.integers(90, 260))
 def test_field_matches_any_disc_that_the_frame_cuts(row, column, radius):

@@ -11,6 +11,8 @@ from maa.data import field_of_view, quality, read_image
 from maa.phantom import PhantomConfig, make_phantom
 from maa.segmentation import resize_factor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def phantom():
