@@ -8,6 +8,7 @@ a decoder is one sentence with the file's name.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import re
@@ -58,6 +59,8 @@ _FOREIGN = {
     rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b": "not an image but an archive: unpack it first.",
 }
 _limit = threading.RLock()
+# What Pillow logs of a faulty file would stand on the screen beside our sentence; who wants it adds a handler.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, eq=False)
