@@ -1,7 +1,14 @@
 """A replication of a few steps, which several tests share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
 from maa.replication.profiles import Profile
-from maa.training import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training import HGNConfig, PRNConfig, Probe, Schedule, UNetConfig, WindowConfig
 
 TINY = Profile(
     "tiny",
@@ -12,3 +19,19 @@ TINY = Profile(
     unet=UNetConfig(Schedule(steps=3, batch=8, reports=1), side=48),
     seeds=(1, 4),
 )
+
+
+@contextmanager
+def in_small(cache: Path) -> Iterator[None]:
+    """A cache of its own, a probe of few pixels, silence, and one thread: what so few steps teach depends on how a sum is split."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAA_CACHE", str(cache))
+        patch.setenv("MAA_PROGRESS", "0")
+        patch.setattr(Probe, "POSITIVES", 40)
+        patch.setattr(Probe, "NEGATIVES", 120)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

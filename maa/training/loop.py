@@ -33,10 +33,12 @@ class Task(Protocol[N]):
         """Validation metrics; called `Schedule.reports` times, with the model in evaluation mode."""
 
     def state(self) -> dict[str, Tensor]:
-        """What the task itself must remember to resume."""
+        """What the task itself must remember to resume: by default nothing."""
+        return {}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take a state back."""
+        return None
 
 
 def fit(

@@ -22,6 +22,7 @@ from maa.models.prn import PRN
 from maa.models.unet import CLASSES, UNet
 from maa.training.augmentation import augment, color_jitter, turn_and_zoom
 from maa.training.config import HGNConfig, PRNConfig, UNetConfig
+from maa.training.loop import Task
 from maa.training.probe import Probe
 from maa.training.sampling import SelectiveSampler, draw
 
@@ -45,7 +46,7 @@ def added_log_odds(shown: float) -> float:
     return math.log(shown / (1 - shown)) - math.log(PRIOR / (1 - PRIOR))
 
 
-class HGNTask:
+class HGNTask(Task[HGN]):
     """Train a hypothesis generation network on patches with the label of their centre pixel.
 
     Parameters
@@ -83,12 +84,6 @@ class HGNTask:
     def report(self, model: HGN) -> dict[str, float]:
         return {"validation_ap": self.probe.average_precision(model)}
 
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        pass
-
 
 def _background(stack: ImageStack, config: HGNConfig | PRNConfig) -> dict[str, np.ndarray]:
     """The pools of pixels without a lesion that a network is trained on, each of shape (K, 3): rims, if any, and healthy ground."""
@@ -102,7 +97,7 @@ def shares(batch: int, rim: np.ndarray) -> dict[str, int]:
     return counts | {"healthy": batch - sum(counts.values())}
 
 
-class PRNTask:
+class PRNTask(Task[PRN]):
     """Train a refinement network on MA patches and selectively sampled healthy ones.
 
     Parameters
@@ -166,7 +161,7 @@ class PRNTask:
         self.sampler.update(state["error"].cpu().numpy())
 
 
-class UNetTask:
+class UNetTask(Task[UNet]):
     """Train a U-Net on crops with a label for every pixel.
 
     Parameters
@@ -224,9 +219,3 @@ class UNetTask:
             probability = dense_map(model, image, (label & FOV) > 0, tile=512)
             scores.add(self.validation.names[index], probability, (label & MA) > 0, (label & FOV) > 0)
         return {"validation_ap": average_precision(*scores.pooled())}
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        pass

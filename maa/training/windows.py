@@ -12,6 +12,7 @@ from maa.data.stacks import FOV, MA, ImageStack
 from maa.models.hgn import HGN
 from maa.training.augmentation import color_jitter, turn
 from maa.training.config import WindowConfig
+from maa.training.loop import Task
 from maa.training.probe import Probe
 from maa.training.sampling import draw
 from maa.training.tasks import PRIOR
@@ -22,7 +23,7 @@ IGNORED = 2
 _COUNTED = 256
 
 
-class WindowTask:
+class WindowTask(Task[HGN]):
     """Train a hypothesis generation network on windows with their masks.
 
     Parameters
@@ -94,9 +95,3 @@ class WindowTask:
 
     def report(self, model: HGN) -> dict[str, float]:
         return {"validation_ap": self.probe.average_precision(model)}
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        pass

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import TINY, in_small
 
 from maa.data import open_dataset
 from maa.errors import MaaError
@@ -13,7 +13,6 @@ from maa.models import save_weights
 from maa.replication.beyond import beyond
 from maa.replication.evaluate import evaluate
 from maa.replication.study import Study
-from maa.training import Probe
 
 pytestmark = pytest.mark.slow
 
@@ -22,11 +21,7 @@ pytestmark = pytest.mark.slow
 def run(tiny_phantom, tmp_path_factory):
     """The track on a tiny phantom: the data set, where it went, and what it returned."""
     out = tmp_path_factory.mktemp("beyond")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAA_CACHE", str(out / "cache"))
-        patch.setenv("MAA_PROGRESS", "0")
-        patch.setattr(Probe, "POSITIVES", 40)
-        patch.setattr(Probe, "NEGATIVES", 120)
+    with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
         results = beyond(dataset, TINY, out / "out", seed=1)
         study = Study(dataset, TINY, out / "out" / "runs")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import TINY
+from tiny import TINY, in_small
 
 from maa import evaluation
 from maa.data import open_dataset
@@ -13,7 +13,6 @@ from maa.replication.crossval import READINGS, cross_validate
 from maa.replication.folds import folds
 from maa.replication.study import Study
 from maa.replication.validation import Validation
-from maa.training import Probe
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tiny_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("crossval")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAA_CACHE", str(out / "cache"))
-        patch.setenv("MAA_PROGRESS", "0")
-        patch.setattr(Probe, "POSITIVES", 40)
-        patch.setattr(Probe, "NEGATIVES", 120)
+    with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
         yield dataset, out, cross_validate(dataset, TINY, out, 2)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import TINY, in_small
 
 from maa import provenance
 from maa.data import open_dataset, stacks
@@ -17,7 +17,6 @@ from maa.replication.evaluate import choose, evaluate
 from maa.replication.reproduce import REFINEMENTS, reproduce
 from maa.replication.scores import PAPER, PAPER_GAIN, REFINEMENT_WEIGHTS, Scores
 from maa.replication.validation import Validation
-from maa.training import Probe
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +25,7 @@ pytestmark = pytest.mark.slow
 def run(tiny_phantom, tmp_path_factory):
     """One replication: the data set, where it went, and what it returned."""
     out = tmp_path_factory.mktemp("reproduce")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAA_CACHE", str(out / "cache"))
-        patch.setenv("MAA_PROGRESS", "0")
-        patch.setattr(Probe, "POSITIVES", 40)
-        patch.setattr(Probe, "NEGATIVES", 120)
+    with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
         yield dataset, out / "out", reproduce(dataset, TINY, out / "out")
 
