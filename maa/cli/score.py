@@ -97,7 +97,7 @@ def score(
         low, value, high = (f"{gain['relative_gain'][key]:+.1%}" for key in ("low", "value", "high"))
         say(
             f"{' over '.join(names)}, AUC PR pooled, paired: {_interval(gain['difference'], '+')}; "
-            f"relative {value} ({low} to {high}); not better in {gain['share_not_better']:.1%} of the samples."
+            f"relative {value} ({low} to {high}); p = {gain['p_value']:.4f}, two-sided."
         )
     if results["published"] is None:
         say("No published rows to compare with: they are of IDRiD's own photographs and masks.")

@@ -5,6 +5,7 @@ images pooled (our choice; the paper says "AUC PR" and no more).  Explained in c
 """
 
 from maa.evaluation.calibration import RELIABILITY_EDGES, expected_calibration_error, reliability
+from maa.evaluation.contrasts import LEVEL, NEGLIGIBLE, Decision, decide, holm, ruling
 from maa.evaluation.curves import (
     VARIANTS,
     Variant,
@@ -44,6 +45,7 @@ from maa.evaluation.intervals import (
     bootstrap_froc,
     bootstrap_mean,
     bootstrap_operating_point,
+    p_value,
     paired_bootstrap,
 )
 from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
@@ -58,12 +60,15 @@ __all__ = [
     "DOT_AREA",
     "DOT_CONTRAST",
     "DOT_ROUNDNESS",
+    "Decision",
     "FROC_NAMES",
     "FROC_POINTS",
     "Froc",
     "Interval",
+    "LEVEL",
     "LEVELS",
     "LesionScores",
+    "NEGLIGIBLE",
     "PROBABILITIES",
     "PixelScores",
     "RELIABILITY_EDGES",
@@ -84,17 +89,20 @@ __all__ = [
     "check_mask",
     "checked_maps",
     "components",
+    "decide",
     "effective_sample_size",
     "expected_calibration_error",
     "false_positive_breakdown",
     "first_level",
     "fixed_thresholds",
     "green_channel",
+    "holm",
     "lesion_table",
     "map_lesions",
     "new_name",
     "operating_point",
     "operating_points",
+    "p_value",
     "paired_bootstrap",
     "pairs_at",
     "per_image_mean",
@@ -106,6 +114,7 @@ __all__ = [
     "reliability",
     "roc_auc",
     "roundness",
+    "ruling",
     "shrink",
     "shrunk_thresholds",
     "trapezoid",

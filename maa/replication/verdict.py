@@ -132,6 +132,24 @@ def cause_holds(results: Json) -> bool:
     return own["value"] > NOTHING and ideas["low"] > 0
 
 
+def cause_by_contrasts(verdicts: Mapping[str, str]) -> str:
+    """What the protocol makes of the four contrasts: whether the second network and an idea of the paper bring the gain.
+
+    Parameters
+    ----------
+    verdicts : mapping of str to str
+        As `maa.evaluation.ruling` gives them, of C2 (the full system over a PRN with cross-entropy only) and of C3a and C3b (each idea
+        over that PRN); see ``results/protocol.md``.
+
+    Returns
+    -------
+    {"holds", "does not hold", "open"}
+    """
+    if verdicts["C2"] == "helps" and "helps" in (verdicts["C3a"], verdicts["C3b"]):
+        return "holds"
+    return "does not hold" if verdicts["C2"] in ("hurts", "no effect worth having") else "open"
+
+
 def mark(evidence: Evidence) -> str:
     """ReScience's mark for the title: ``[Re]`` for a replication whose size holds, ``[¬Re]`` for another."""
     return "[Re]" if size_holds(evidence.size) else "[¬Re]"

@@ -263,12 +263,12 @@ def test_paired_bootstrap_is_tighter_than_two_separate_ones():
     assert result.system.value == pytest.approx(a) and result.baseline.value == pytest.approx(b)
     assert result.difference.value == pytest.approx(a - b)
     assert result.relative_gain.value == pytest.approx(a / b - 1)
-    assert result.difference.low > 0 and result.share_not_better == 0
+    assert result.difference.low > 0 and result.p_value == 2 / 501
     assert result.difference.high - result.difference.low < 0.5 * (result.system.high - result.system.low)
     assert result.system == bootstrap_average_precision(system, samples=500)
     json.dumps(dataclasses.asdict(result), allow_nan=False)
     backwards = paired_bootstrap(baseline, system, samples=500)
-    assert backwards.share_not_better == 1 and backwards.difference.low == pytest.approx(-result.difference.high)
+    assert backwards.p_value == result.p_value and backwards.difference.low == pytest.approx(-result.difference.high)
 
 
 def test_runs_add_their_own_spread():
@@ -282,7 +282,18 @@ def test_runs_add_their_own_spread():
     alone = bootstrap_average_precision(runs[1], samples=400)
     assert pooled.high - pooled.low > 1.3 * (alone.high - alone.low)
     same = paired_bootstrap(runs, runs, samples=50)
-    assert same.difference.low == same.difference.high == 0 and same.share_not_better == 1
+    assert same.difference.low == same.difference.high == 0 and same.p_value == 1
+
+
+def test_the_spread_of_three_runs_is_not_understated():
+    """On one image only the draw of runs is left: its spread is the standard error of the runs' mean."""
+    levels, truth, fov = image(0, (40, 40))
+    runs = [collected([(quantise(np.clip(levels / 65535 + lift * truth, 0, 1)), truth, fov)]) for lift in (0.0, 0.1, 0.3)]
+    each = [average_precision(*run.pooled()) for run in runs]
+    images, drawn = intervals._draws(runs, 4000, 0, False)
+    values = intervals._resampled(runs, images, drawn, False)
+    assert values[0] == pytest.approx(np.mean(each))
+    assert values[1:].std() == pytest.approx(np.std(each, ddof=1) / np.sqrt(3), rel=0.03)
 
 
 def test_operating_point_intervals_hold_the_value():

@@ -85,6 +85,21 @@ def test_a_second_network_that_adds_nothing_to_the_control_confirms_no_reason():
     assert "not confirmed" in headline(Evidence(results(LARGE, ADDS, own=(0.01, -0.1, 0.2))))
 
 
+@pytest.mark.parametrize(
+    ("c2", "c3a", "c3b", "cause"),
+    [
+        ("helps", "undecided", "helps", "holds"),
+        ("helps", "helps", "hurts", "holds"),
+        ("helps", "undecided", "no effect worth having", "open"),
+        ("undecided", "helps", "helps", "open"),
+        ("hurts", "helps", "helps", "does not hold"),
+        ("no effect worth having", "undecided", "undecided", "does not hold"),
+    ],
+)
+def test_the_protocols_rule_of_the_cause(c2, c3a, c3b, cause):
+    assert verdict.cause_by_contrasts({"C1": "helps", "C2": c2, "C3a": c3a, "C3b": c3b, "C4": "undecided"}) == cause
+
+
 def test_the_size_is_judged_on_the_test_half_once_that_is_open():
     for whole, sign in ((LARGE, "[Re]"), (SMALL, "[¬Re]")):
         evidence = Evidence(results(NEAR, NOTHING), (opened(UNSURE), opened(whole)))  # the last one counts
