@@ -114,6 +114,35 @@ class PixelScores:
         self.diseased.append(bool(diseased))
         self._counts.append(counts.astype(np.uint32).reshape(2, 2, LEVELS))
 
+    def add_hits(self, name: str, levels: np.ndarray, truth: np.ndarray, lesion: int, other: int) -> None:
+        """Count the pixels of a diseased image whose map is zero but for a few.
+
+        Parameters
+        ----------
+        name : str
+            Unique identifier of the image.
+        levels : (M,) uint16 array
+            Of the pixels in the field of view where the map is not zero, or not only there.
+        truth : (M,) bool array
+            True where these are annotated lesion pixels.
+        lesion, other : int
+            All pixels in the field of view that are annotated, and that are not: what `levels` leaves out has the level 0.
+
+        Raises
+        ------
+        MaaError
+            When the name was added before, or there are fewer pixels in all than in `levels`.
+        """
+        new_name(name, self.names)
+        counts = np.bincount(levels.astype(np.intp) + LEVELS * truth, minlength=2 * LEVELS).reshape(2, LEVELS)
+        rest = np.array([other, lesion]) - counts.sum(axis=1)
+        if rest.min() < 0:
+            raise MaaError(f"The map of {name} holds more pixels than its field of view; count them where both are true.")
+        counts[:, 0] += rest
+        self.names.append(str(name))
+        self.diseased.append(True)
+        self._counts.append(np.stack([counts, np.zeros_like(counts)]).astype(np.uint32))
+
     def per_image(self, healthy: bool = False, outside_field: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Histograms of each image.
 

@@ -149,7 +149,11 @@ def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: flo
     Our choice: the paper does not say how the two are combined.  Explained in ch:refinement.
     """
     refined = np.zeros_like(fused)
-    proposed = log_odds(fused[found.rows, found.columns].astype(np.float32) / FULL_SCALE)
-    mixed = (1 - weight) * proposed + weight * log_odds(scores)[found.owner]
-    refined[found.rows, found.columns] = to_map(1 / (1 + np.exp(-mixed)))
+    refined[found.rows, found.columns] = refined_levels(fused[found.rows, found.columns], found.owner, scores, weight)
     return refined
+
+
+def refined_levels(proposed: np.ndarray, owner: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
+    """What `refine` makes of the pixels of the hypotheses alone: levels (M,), uint16, of what was proposed there, (M,), uint16."""
+    mixed = (1 - weight) * log_odds(proposed.astype(np.float32) / FULL_SCALE) + weight * log_odds(scores)[owner]
+    return to_map(1 / (1 + np.exp(-mixed)))

@@ -212,6 +212,41 @@ def triplet_loss(
     return loss, violating / max(1, considered)
 
 
+def soft_triplet_loss(embedding: Tensor, labels: Tensor, photographs: Tensor) -> tuple[Tensor, Tensor]:
+    """The hardest triplet of each anchor, its positive from another photograph, with a soft margin: log(1 + exp(d_ap - d_an)).
+
+    Two patches of one photograph are alike for many reasons, two of one lesion trivially; that lesions of different photographs lie
+    together is what is to be learned.  A soft margin never lets go of a triplet (Hermans et al., arXiv 1703.07737).
+
+    Parameters
+    ----------
+    embedding : (B, D) float tensor
+    labels : (B,) integer or boolean tensor
+        Class of each patch: 1 microaneurysm, 0 healthy.
+    photographs : (B,) integer tensor
+        Which photograph each patch is of.
+
+    Returns
+    -------
+    loss : scalar tensor
+        Mean over the anchors that have a positive and a negative; zero where none has.
+    active : scalar tensor
+        Share of those anchors whose negative is nearer than their positive, in [0, 1]; carries no gradient.
+
+    Notes
+    -----
+    Explained in ch:embedding.  Anchors of both classes, as in `mine_batch_hard`.
+    """
+    distances = pairwise_distance(embedding)
+    same = labels.unsqueeze(0) == labels.unsqueeze(1)
+    positive = same & (photographs.unsqueeze(0) != photographs.unsqueeze(1))
+    usable = positive.any(1) & (~same).any(1)
+    farthest = distances.masked_fill(~positive, -torch.inf).amax(1)[usable]
+    nearest = distances.masked_fill(same, torch.inf).amin(1)[usable]
+    anchors = max(1, len(farthest))
+    return F.softplus(farthest - nearest).sum() / anchors, (farthest > nearest).sum() / anchors
+
+
 def joint_loss(
     logits: Tensor,
     embedding: Tensor,

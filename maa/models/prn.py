@@ -29,6 +29,8 @@ class PRN(nn.Module):
         Convolutions of each tower; they set the patch size.
     scales : {"both", "1x", "0.5x"}
         Which scales of a patch are looked at.
+    projected : bool
+        Whether the classifier reads a feature of any length, and the embedding is a projection of it; else it reads the embedding.
 
     Notes
     -----
@@ -40,16 +42,26 @@ class PRN(nn.Module):
     width, embedding size and normalisation are our choice.
     """
 
-    def __init__(self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both") -> None:
+    def __init__(
+        self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both", projected: bool = False
+    ) -> None:
         super().__init__()
-        self.width, self.embedding_size, self.depth, self.scales = width, embedding_size, depth, scales
+        self.width, self.embedding_size, self.depth, self.scales, self.projected = (
+            width,
+            embedding_size,
+            depth,
+            scales,
+            projected,
+        )
         self.levels = {"both": (0, 1), "1x": (0,), "0.5x": (1,)}[scales]
         towers = [Trunk(width, depth) for _ in self.levels]
         self.towers = nn.ModuleList(towers)
         self.embedding = nn.Linear(sum(tower.features for tower in towers), embedding_size)
+        self.projection = nn.Linear(embedding_size, embedding_size) if projected else nn.Identity()
         self.classifier = nn.Linear(embedding_size, 1)
         # Points on the unit sphere span logits of a few units only if the classifier may scale them.
-        self.scale = nn.Parameter(torch.tensor(8.0))
+        if not projected:
+            self.scale = nn.Parameter(torch.tensor(8.0))
         nn.init.constant_(self.classifier.bias, -7.0)  # lesions are rare
 
     @property
@@ -73,5 +85,9 @@ class PRN(nn.Module):
             Points of unit length.
         """
         features = [tower(to_network(patches[:, level])).flatten(1) for level, tower in zip(self.levels, self.towers)]
-        embeddings = F.normalize(self.embedding(torch.cat(features, dim=1)).float(), dim=1)
+        feature = self.embedding(torch.cat(features, dim=1)).float()
+        if self.projected:
+            feature = F.relu(feature)
+            return self.classifier(feature)[:, 0], F.normalize(self.projection(feature).float(), dim=1)
+        embeddings = F.normalize(feature, dim=1)
         return self.classifier(self.scale * embeddings)[:, 0], embeddings

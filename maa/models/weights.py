@@ -24,7 +24,7 @@ from maa.provenance import write_in_one_step
 #: What the networks are built with.
 _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     HGN: ("width", "depth"),
-    PRN: ("width", "embedding_size", "depth", "scales"),
+    PRN: ("width", "embedding_size", "depth", "scales", "projected"),
     UNet: ("width",),
 }
 _LARGEST = 4096  # a width or depth beyond this is no network of ours
@@ -88,8 +88,9 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         raise damaged from None
     if found != architecture.__name__:
         raise MaaError(f"{path} holds the weights of {found}, not of {architecture.__name__}: name the file that holds those.")
-    sizes = [value for name, value in arguments.items() if name != "scales"]
-    if arguments.keys() != set(_ARGUMENTS[architecture]) or not all(
+    sizes = [value for name, value in arguments.items() if name not in ("scales", "projected")]
+    # An argument that is not there is one that came later, and has its default.
+    if not arguments.keys() <= set(_ARGUMENTS[architecture]) or not all(
         type(size) is int and 0 < size <= _LARGEST for size in sizes
     ):
         raise damaged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Profile:
     hgn_half: HGNConfig
     prn: PRNConfig
     windows: WindowConfig = WindowConfig(1.0, Schedule(steps=1000, batch=16))
+    candidates: CandidateConfig = CandidateConfig(Schedule(steps=1000, batch=128, learning_rate=2e-3))
     unet: UNetConfig = UNetConfig(Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5))
     seeds: tuple[int, ...] = (0,)
     images: int | None = None

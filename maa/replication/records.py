@@ -14,13 +14,19 @@ from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
 from maa.provenance import Json, PathLike, fingerprint, write_json
-from maa.training.config import HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
-Config = HGNConfig | WindowConfig | PRNConfig | UNetConfig
-NETWORKS: dict[str, Any] = {"hgn": HGN, "windows": HGN, "prn": PRN, "unet": UNet}
-C = TypeVar("C", HGNConfig, WindowConfig, PRNConfig, UNetConfig)
+Config = HGNConfig | WindowConfig | PRNConfig | CandidateConfig | UNetConfig
+NETWORKS: dict[str, Any] = {"hgn": HGN, "windows": HGN, "prn": PRN, "candidates": PRN, "unet": UNet}
+C = TypeVar("C", HGNConfig, WindowConfig, PRNConfig, CandidateConfig, UNetConfig)
 N = TypeVar("N", HGN, PRN, UNet, covariant=True)
-_CONFIGS: dict[str, Any] = {"hgn": HGNConfig, "windows": WindowConfig, "prn": PRNConfig, "unet": UNetConfig}
+_CONFIGS: dict[str, Any] = {
+    "hgn": HGNConfig,
+    "windows": WindowConfig,
+    "prn": PRNConfig,
+    "candidates": CandidateConfig,
+    "unet": UNetConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -29,15 +35,16 @@ class Record:
 
     Attributes
     ----------
-    family : {"hgn", "windows", "prn", "unet"}
-        Two of hypothesis generation networks: trained on patches with the label of their centre, or on windows with masks.
-    config : HGNConfig, WindowConfig, PRNConfig or UNetConfig
+    family : {"hgn", "windows", "prn", "candidates", "unet"}
+        Two of hypothesis generation networks: trained on patches with the label of their centre, or on windows with masks.  Two of
+        refinement networks: trained on patches around lesions and healthy ground, or on candidates.
+    config : HGNConfig, WindowConfig, PRNConfig, CandidateConfig or UNetConfig
     start : tuple of HGNConfig
         Of the networks whose trunks the towers of a refinement network started as.
     recipe : dict of str to int
         Versions of what was done (see `maa.replication.recipes`).
     data : str
-        Fingerprint of the data set.
+        Fingerprint of the data set and, where a network learns from candidates, of these.
     photographs : tuple of str
         That it was trained on.
     device, precision : str

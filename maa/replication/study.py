@@ -7,12 +7,13 @@ what one chapter trains another finds, and a study that was interrupted goes on 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from maa.data import idrid, locate
@@ -32,6 +33,7 @@ from maa.provenance import cache_folder, code_fingerprint, environment, fingerpr
 from maa.replication.profiles import LESSON, PHANTOMS, Profile
 from maa.replication.recipes import recipe
 from maa.replication.records import NETWORKS, C, Config, Record, Trained
+from maa.training.candidates import CandidateTask
 from maa.training.config import HGNConfig
 from maa.training.loop import Task, fit
 from maa.training.tasks import HGNTask, PRNTask, UNetTask
@@ -145,6 +147,29 @@ class Study:
             return PRNTask(self.train, config, [self.hgn(hgn.scale, seed, **alike).model for hgn in start])
 
         return self._trained(record, task)
+
+    def refinement(
+        self, centres: Mapping[str, np.ndarray], first_stage: Sequence[Trained[HGN]], seed: int = 0, **changes: Any
+    ) -> Trained[PRN]:
+        """A refinement network that is trained on candidates.  Explained in ch:refinement.
+
+        Parameters
+        ----------
+        centres : mapping of str to ndarray, shape (K, 2), int
+            Candidates of each training photograph by its name, proposed by networks that had not seen it.
+        first_stage : sequence of Trained[HGN]
+            At 1x and at 0.5x: a network with ``warm=True`` starts from their trunks.
+        seed : int
+        **changes
+            What differs from the profile's `CandidateConfig`, for example ``rule="told"``.
+        """
+        config = _seeded(replace(self.profile.candidates, **changes), seed)
+        asked = fingerprint({record.name: centres[record.name] for record in self.records("train")})
+        start = [run.record.key for run in first_stage] if config.warm else []
+        record = self._record("candidates", config)
+        record = replace(record, data=fingerprint(record.data, asked, start))
+        hgns = [run.model for run in first_stage] if config.warm else []
+        return self._trained(record, lambda: CandidateTask(self.train, centres, config, hgns))
 
     def unet(self, seed: int = 0, **changes: Any) -> Trained[UNet]:
         """The one-stage competitor.  Explained in sec:beyond."""

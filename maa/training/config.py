@@ -174,3 +174,42 @@ class WindowConfig:
     depth: int = DEPTH
     side: int = 256
     pool: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class CandidateConfig:
+    """All that makes a refinement network that is trained on candidates what it is, but for the photographs.  Explained in ch:refinement.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        Half of a batch are microaneurysms.
+    width, embedding_size, depth, scales, projected
+        Of the network (see `maa.models.PRN`).
+    negatives : {"healthy", "diseased too", "ground"}
+        Candidates of healthy patients (the paper's rule), those that are no lesion in diseased photographs beside them, or any
+        pixel of healthy patients, candidate or not.
+    warm : bool
+        Whether the towers start as the trunks of the networks of the first stage, or at random.
+    triplet_weight : float
+        Of the triplet loss against cross-entropy; 0 trains without it.
+    mining : {"random", "semi-hard", "batch-hard", "soft"}
+        As in `maa.models.losses.triplet_loss`; or the hardest triplets of different photographs with a soft margin.
+    margin : float
+        Of the triplet loss, in Euclidean distance on the unit sphere (0 to 2); of no account for "soft".
+    rule : {"uniform", "plain", "told", "mixture", "fresh"}
+        How the healthy patches are drawn (see `maa.training.Reserve`).
+    """
+
+    schedule: Schedule
+    width: int = 16
+    embedding_size: int = 64
+    depth: int = DEPTH
+    scales: str = "both"
+    projected: bool = False
+    negatives: str = "healthy"
+    warm: bool = False
+    triplet_weight: float = 0.0
+    mining: str = "semi-hard"
+    margin: float = 0.3
+    rule: str = "uniform"

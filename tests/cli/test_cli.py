@@ -327,11 +327,12 @@ def commands(data, weights, out):
         "train": ("train", "hgn-0.5x", "--data", data, "--out", out),
         "evaluate": ("evaluate", "--data", data, "--split", "validation", "--weights", weights, "--out", out / "r.json"),
         "reproduce": ("reproduce", "--data", data, "--out", out),
+        "crossval": ("crossval", "--data", data, "--out", out),
         "score": ("score", "--maps", weights, "--data", data, "--out", out / "r.json"),
     }
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "score"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "crossval", "score"])
 def test_missing_and_empty_data_folders_are_refused(command, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, word in (("absent", "does not exist"), ("empty", "name the folder")):
@@ -487,10 +488,20 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         "maa.replication.ablations.decide", lambda dataset, profile, out: asked.append(("decide", profile.name, out))
     )
     monkeypatch.setattr("maa.replication.unlabelled.experiment", lambda out: asked.append(("experiment", out)))
+    values = {"value": 0.4321, "low": 0.4, "high": 0.5}
+    found = {
+        "rows": {"hgn_1x": {"average_precision": values}},
+        "contrasts": {"C1": {"difference": {"value": 0.01}, "verdict": "undecided"}},
+    }
+    monkeypatch.setattr(
+        "maa.replication.crossval.cross_validate",
+        lambda dataset, profile, out: asked.append(("crossval", profile.name, out)) or found,
+    )
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
     assert status == 0 and err == ""
-    assert asked == [("ablate", "full", out), ("decide", "full", out), ("experiment", out)]
+    assert asked == [("ablate", "full", out), ("decide", "full", out), ("experiment", out), ("crossval", "full", out)]
+    assert "0.4321  (0.4000 to 0.5000)" in printed and "C1   +0.0100  undecided" in printed
     frozen = json.loads((out / "frozen.json").read_text())
     assert frozen["split"] == "validation" and list(frozen["rows"]) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
     settings = json.loads((out / "weights" / "beyond" / "settings.json").read_text())

@@ -590,3 +590,18 @@ def test_other_misuse_is_refused():
 
 def test_the_example_in_the_documentation_holds():
     assert doctest.testmod(maa.evaluation).failed == 0
+
+
+def test_a_map_of_few_hits_is_counted_as_the_whole_map():
+    rng = np.random.default_rng(0)
+    map_ = np.where(rng.random((60, 70)) < 0.1, rng.integers(0, 65536, (60, 70)), 0).astype(np.uint16)
+    truth, fov = rng.random((60, 70)) < 0.05, rng.random((60, 70)) < 0.8
+    whole, few = PixelScores(), PixelScores()
+    whole.add("a", map_, truth, fov)
+    hits = np.nonzero(fov & (map_ > 0))
+    few.add_hits("a", map_[hits], truth[hits], int((truth & fov).sum()), int((~truth & fov).sum()))
+    assert all((ours == theirs).all() for ours, theirs in zip(few.pooled(), whole.pooled()))
+    with pytest.raises(MaaError, match="already added"):
+        few.add_hits("a", map_[hits], truth[hits], 5000, 5000)
+    with pytest.raises(MaaError, match="more pixels than its field"):
+        few.add_hits("b", map_[hits], truth[hits], 1, 5000)

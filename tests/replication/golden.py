@@ -18,6 +18,8 @@ from maa.data import FOV, MARGIN, ImageStack
 from maa.inference import dense_map
 from maa.phantom import PhantomConfig, make_phantom
 from maa.training import (
+    CandidateConfig,
+    CandidateTask,
     HGNConfig,
     HGNTask,
     PRNConfig,
@@ -36,6 +38,7 @@ from maa.training import (
 FILE = Path(__file__).with_name("golden.json")
 SCHEDULE = Schedule(steps=3, batch=16, reports=3, seed=5)
 PRN = PRNConfig(SCHEDULE, width=4, embedding_size=8, refreshes=1, pool=60, warm=False)
+CANDIDATES = CandidateConfig(SCHEDULE, width=4, embedding_size=8, triplet_weight=0.5, mining="soft", rule="told")
 
 
 @contextlib.contextmanager
@@ -76,6 +79,12 @@ def golden(stacks: tuple[ImageStack, ImageStack]) -> dict[str, dict]:
         map_ = dense_map(hgn, fine.image(0)[MARGIN:-MARGIN, MARGIN:-MARGIN], (fine.label(0) & FOV) > 0)
         found["maps"] = {"sum": int(map_.sum(dtype=np.int64)), "column": map_[60:70, 60].tolist()}
         _, found["prn"] = steps_of(PRNTask(stacks, PRN))
+        with mock.patch("maa.training.candidates.REFRESH", 2), mock.patch("maa.training.candidates.SCORED", 60):
+            everywhere = {
+                name: np.stack(np.divmod(np.arange(0, shape.prod(), 997), shape[1]), 1)
+                for name, shape in zip(fine.names, fine.shapes)
+            }
+            _, found["candidates"] = steps_of(CandidateTask(stacks, everywhere, CANDIDATES))
         _, found["unet"] = steps_of(UNetTask(fine, fine, UNetConfig(SCHEDULE, width=4, side=48)))
     sampler = SelectiveSampler(1000, power=0.5)
     sampler.update(np.linspace(0, 1, 1000) ** 4)

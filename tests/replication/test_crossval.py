@@ -2,19 +2,23 @@
 
 import json
 
+import numpy as np
 import pytest
 from tiny import TINY, in_small
 
 from maa import evaluation
 from maa.data import open_dataset
+from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.replication import crossval
-from maa.replication.crossval import READINGS, cross_validate
+from maa.replication.crossval import CONTRASTS, FULL, PRIMARY, READINGS, Fold, cross_validate, nested, train_second_stage
 from maa.replication.folds import folds
 from maa.replication.study import Study
 from maa.replication.validation import Validation
 
 pytestmark = pytest.mark.slow
+
+SECONDARY = {"warm start": {"warm": True}, "ground, fresh": {"negatives": "ground", "rule": "fresh"}}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def run(tiny_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("crossval")
     with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
-        yield dataset, out, cross_validate(dataset, TINY, out, 2)
+        yield dataset, out, cross_validate(dataset, TINY, out, 2, SECONDARY)
 
 
 def test_every_photograph_is_measured_once_under_each_reading(run):
@@ -40,9 +44,10 @@ def test_every_photograph_is_measured_once_under_each_reading(run):
 def test_no_network_saw_the_photographs_it_is_measured_on(run):
     dataset, out, results = run
     seen = [json.loads(file.read_text())["photographs"] for file in (out / "runs").glob("*/run.json")]
-    assert len(seen) == 2 * 2 * len(READINGS)
+    each = 2 * len(READINGS) + len(PRIMARY) + len(SECONDARY) + 1  # the full system is one more
+    assert len(seen) == 2 * each
     for validated in results["folds"]:
-        assert sum(not set(validated) & set(photographs) for photographs in seen) == 2 * len(READINGS)
+        assert sum(not set(validated) & set(photographs) for photographs in seen) == each
 
 
 def test_the_numbers_are_those_of_the_maps_of_all_folds_together(run, monkeypatch):
@@ -69,4 +74,73 @@ def test_a_run_that_is_there_is_not_repeated(run, monkeypatch):
     dataset, out, results = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
     monkeypatch.setattr("maa.replication.study.fit", lambda *a, **k: pytest.fail("trained again"))
-    assert crossval.cross_validate(dataset, TINY, out, 2)["readings"] == results["readings"]
+    again = crossval.cross_validate(dataset, TINY, out, 2, SECONDARY)
+    assert all(again[part] == results[part] for part in ("readings", "rows", "contrasts", "chosen", "details"))
+
+
+def test_every_row_is_measured_and_every_contrast_judged(run):
+    _, _, results = run
+    rows = {*FIRST_STAGE, "control", *PRIMARY, *SECONDARY, FULL}
+    assert results["rows"].keys() == rows and results["details"].keys() == rows - {*FIRST_STAGE}
+    assert list(results["contrasts"]) == [name for contrast in CONTRASTS for name in contrast]
+    values = {row: content["average_precision"]["value"] for row, content in results["rows"].items()}
+    named = values | {row: values[variant] for row, variant in results["chosen"].items()}
+    for contrast in CONTRASTS:
+        for name, (system, baseline) in contrast.items():
+            assert results["contrasts"][name]["difference"]["value"] == pytest.approx(named[system] - named[baseline])
+    for kind in ("triplet", "sampling"):
+        assert named[f"prn_{kind}"] == max(values[row] for row in PRIMARY if row.startswith(kind))
+    assert results["details"]["prn_cross_entropy"]["slope"] == pytest.approx(1)
+
+
+def test_a_second_stage_learns_from_candidates_of_networks_that_had_not_seen_the_photograph(run, monkeypatch):
+    dataset, out, _ = run
+    monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
+    found = [Fold.of(part, TINY, out) for part in folds(dataset, 2)]
+    for fold in found:
+        validated = {record.name for record in fold.study.records("validation")}
+        assert fold.centres.keys() == validated
+        for trained in fold.validation.first_stage.values():
+            assert not validated & {*trained.record.photographs}
+    asked = []
+    monkeypatch.setattr(Study, "refinement", lambda study, centres, *a, **k: asked.append((study, centres)))
+    train_second_stage(found, {}, 1)
+    for (study, centres), fold in zip(asked, found):
+        for record in study.records("train"):
+            (owner,) = [other for other in found if record.name in other.centres]
+            assert owner is not fold and centres[record.name] is owner.centres[record.name]
+
+
+def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
+    found = [Fold.of(part, TINY, out) for part in folds(dataset, 2)]
+    networks = train_second_stage(found, {}, 1)
+    pixels = evaluation.PixelScores()
+    for fold, run_ in zip(found, networks):
+        tried = {}
+        for weight in crossval.REFINEMENT_WEIGHTS:
+            tried[weight] = evaluation.PixelScores()
+            for index in fold.validation.photographs:
+                base = fold.validation.maps(index)["fused"]
+                hits = hypotheses(base, 0.001)
+                opinion = score_hypotheses(run_.model, fold.validation.stacks, index, hits.centres)
+                tried[weight].add(scores=refine(base, hits, opinion, weight), **fold.validation.image(index))
+        pixels.extend(nested(tried))
+    row = results["rows"]["prn_cross_entropy"]["average_precision"]["value"]
+    assert row == pytest.approx(evaluation.average_precision(*pixels.pooled()))
+
+
+def test_the_weight_of_a_photograph_is_chosen_by_the_others():
+    truth = np.zeros((4, 50), bool)
+    truth[0, :10] = True
+    good, bad = np.where(truth, 0.9, 0.1), np.where(truth, 0.1, 0.9)
+    tried = {0.25: evaluation.PixelScores(), 0.75: evaluation.PixelScores()}
+    for name, better in (("a", 0.25), ("b", 0.75), ("c", 0.75)):
+        for weight, scores in tried.items():
+            scores.add(name, good if weight == better else bad, truth)
+    chosen = nested(tried)
+    # "a" is given the weight of "b" and "c", which is bad for it; the others see one of each kind, and take the first of equals.
+    assert chosen.names == ["a", "b", "c"]
+    by_image = evaluation.average_precision_by_image(chosen)
+    assert by_image["a"] == evaluation.average_precision_by_image(tried[0.75])["a"] < 0.5
