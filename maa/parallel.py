@@ -6,13 +6,16 @@ where they are done.
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from maa.errors import MaaError
 from maa.progress import track
@@ -40,8 +43,12 @@ def spread(jobs: int = 1, cluster: str | None = None) -> Iterator[None]:
         When Dask is not installed, or no scheduler with a worker answers at the address.
     """
     if cluster is None:
-        with parallel_config("loky", n_jobs=jobs, initializer=_begin):
-            yield
+        try:
+            with parallel_config("loky", n_jobs=jobs, initializer=_begin):
+                yield
+        finally:
+            if jobs > 1:  # else its processes, and their memory, would stay for some minutes
+                get_reusable_executor(reuse=True).shutdown()
         return
     try:
         from distributed import Client
@@ -61,15 +68,24 @@ def spread(jobs: int = 1, cluster: str | None = None) -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Make a process that works for another as quiet as it; Ctrl-C, which a terminal sends to both, is the other's affair."""
+    """Let a process that works for another be quiet; Ctrl-C, which a terminal sends to both, is the other's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["MAA_PROGRESS"] = "0"
     warnings.filterwarnings("ignore", module="PIL")
 
 
 def each(function: Callable[..., R], items: Sequence[tuple[Any, ...]], description: str) -> Iterator[R]:
     """``function(*item)`` for every item, each as soon as it is done, under a progress bar.
 
-    Only a few items are on their way at a time, and nothing of a result is kept.
+    Only a few items are on their way at a time, and nothing of a result is kept.  A MaaError when a process that worked on one was
+    killed: on a cluster, when it happened to three in turn.
     """
     work = Parallel(return_as="generator_unordered", batch_size=1)(delayed(function)(*item) for item in items)
-    return track(work, description, len(items))
+    try:
+        yield from track(work, description, len(items))
+    except Exception as error:
+        if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
+            raise MaaError(
+                "A process that worked for this one was killed, for want of memory or from outside: run it again, with fewer --jobs."
+            ) from None
+        raise

@@ -150,7 +150,9 @@ def segment_files(
         except Exception as error:  # of what is wrong with a photograph none comes as far as this
             stops.late = True
             what = printable(f"{type(error).__name__}: {error}")[:300].rstrip(".")
-            ended = [MaaError(f"Another process ended early ({what}): run it again, with fewer --jobs if memory was short.")]
+            ended = [MaaError(f"The work of other processes ended early ({what}): run it again.")]
+            if isinstance(error, MaaError):
+                ended = [error]
         problems += [refused[number][0] for number in sorted(refused)] + ended
         general += map(str, ended)
         if jobs and (done or records.folder.is_dir()):
