@@ -47,7 +47,7 @@ def train(
     A run that was stopped goes on at its last checkpoint when the same command is given again, and one that is complete is not
     repeated; OUT/runs keeps both.
 
-    Several GPUs of a machine train together under `accelerate launch --num_processes 4 -m maa train ...`
+    Several GPUs of a machine train together under `accelerate launch --multi_gpu --num_processes 4 -m maa train ...`
     (`pip install 'maa[devices]'`): each takes its share of every batch, and the losses are those of one, but for rounding.
     """
     from maa.training.devices import is_first

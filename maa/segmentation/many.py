@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,24 +22,19 @@ import pandas as pd
 from maa.errors import MaaError
 from maa.inference.system import AnySystem
 from maa.models.weights import network_fingerprint
-from maa.names import printable, safe_name
+from maa.names import printable
 from maa.parallel import each
 from maa.provenance import fingerprint
 from maa.segmentation import summary
-from maa.segmentation.one import MAPS, UNCHOSEN_THRESHOLD, check, output_files, segment, write_together
-from maa.segmentation.records import FOLDER, FORMAT, Done, Lazily, Records, Refused, digest, numbered, table
+from maa.segmentation.inputs import dangles, photographs_of, protect
+from maa.segmentation.one import MAPS, UNCHOSEN_THRESHOLD, check, segment, write_together
+from maa.segmentation.records import FORMAT, Done, Lazily, Records, Refused, digest, table
 from maa.segmentation.scale import FIELD_DEGREES
 
 #: What a run writes once, beside three files for each photograph.
 TABLES = ("lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html")
 #: The folder of the contact sheets after the first.
 SHEETS = "contact_sheets"
-_SUFFIXES = {
-    f".{ending}"
-    for ending in ["jpg", "jpeg", "jpe", "jfif", "jp2", "j2k", "png", "tif", "tiff", "bmp", "webp", "gif", "ppm", "pnm"]
-}
-# What is as likely a photograph, and better named with a sentence than passed over.
-_SUFFIXES |= {".heic", ".heif", ".avif", ".dcm", ".dicom"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def segment_files(
         raise MaaError(f"{out} is a file, not a folder: name a folder for the results.")
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     jobs, problems, notes = photographs_of(inputs, recursive)
-    _protect(jobs, inputs, out)
+    protect(jobs, inputs, out)
     networks = network_fingerprint(system.networks)
     settings = (FORMAT, version("maa"), networks, system.final, asdict(system.settings), threshold, degrees, resize)
     records = Records(out.absolute(), fingerprint(*settings))
@@ -201,7 +195,7 @@ def _one(
         before = None if force else records.unchanged(free(), source, content)
         if before is not None:
             return number, before.light(), True
-        if _dangles(path):
+        if dangles(path):
             raise MaaError(f"{path} is a link to a file that is not there: fetch it (git annex get), or remove the link.")
         found = segment(path, system, threshold, degrees, resize, free())
         done, results = records.prepared(found, printable(path.name), source, content)
@@ -396,91 +390,3 @@ def _left_behind(out: Path, done: Sequence[Done]) -> list[str]:
     older = sum(path.name not in ours for path in out.glob("*_overlay.jpg"))
     overlays = f"{older} {summary.plural(older, 'overlay')}"
     return [f"This folder also holds {overlays} of other settings, which the tables and the page leave out."] if older else []
-
-
-def photographs_of(
-    inputs: Sequence[str | os.PathLike[str]], recursive: bool = False
-) -> tuple[list[tuple[Path, str]], list[MaaError], list[str]]:
-    """The photographs that some paths, of files and folders, mean, each with a name of its own.
-
-    With `recursive`, those of the folders in a folder are meant too, but for links to folders, for what is hidden, and for results
-    of maa.
-
-    Each file is given once, by the file's name without its ending; those that share one get the folder's name in front of it,
-    and a number where that is not enough.  A link is called as it is, not as what it points to.  Then what to complain of
-    (folders without a photograph, or that cannot be read), and notes of what was passed over in the folders.
-    """
-    files: dict[str, Path] = {}
-    problems, notes = [], []
-    for given in map(Path, inputs):
-        chosen = [given]
-        if os.path.isdir(given):  # which, unlike a Path, can be asked of any text
-            there, unread = _inside(given, recursive)
-            problems += unread
-            if unread and not there:
-                continue
-            folders = sum(os.path.isdir(path) for path in there)
-            chosen = [path for path in there if path.suffix.lower() in _SUFFIXES and (os.path.isfile(path) or _dangles(path))]
-            others = len(there) - len(chosen) - folders
-            if not chosen:
-                below = " itself (its folders are searched with --recursive)" if folders and not recursive else ""
-                problems.append(MaaError(f"{given} holds no photograph{below}: name a folder of JPEG, PNG or TIFF files."))
-            elif folders or others:
-                passed_over = (
-                    f"{others} {summary.plural(others, 'other file')} and {folders} {summary.plural(folders, 'folder')}"
-                )
-                notes.append(f"{given}: passed over {passed_over}.")
-        for path in chosen:
-            folder, name = os.path.split(os.path.abspath(path))
-            files.setdefault(os.path.join(os.path.realpath(folder), name), path)
-
-    # Some file systems do not tell upper case from lower.
-    stems = Counter(_folded(path.stem) for path in files.values())
-    photographs, taken = [], set()
-    for path in files.values():
-        name = printable(path.stem)
-        if stems[_folded(path.stem)] > 1:
-            name = printable(f"{Path(os.path.abspath(path)).parent.name}_{path.stem}")
-        unique = next(candidate for candidate in numbered(name) if _folded(candidate) not in taken)
-        taken.add(_folded(unique))
-        photographs.append((path, unique))
-    return photographs, problems, notes
-
-
-def _inside(folder: Path, recursive: bool) -> tuple[list[Path], list[MaaError]]:
-    """What is in a folder, instead of folders that are entered what is in them, and what to complain of."""
-    try:
-        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        return [], [MaaError(f"{folder} cannot be read ({error.strerror}): check who may read that folder.")]
-    if not recursive:
-        return there, []
-    found, problems = [], []
-    for path in there:
-        if os.path.isdir(path) and not os.path.islink(path) and not os.path.isdir(path / FOLDER):
-            inner, unread = _inside(path, recursive)
-            found += inner
-            problems += unread
-        else:
-            found.append(path)
-    return found, problems
-
-
-def _folded(name: str) -> str:
-    return safe_name(name).casefold()
-
-
-def _dangles(path: Path) -> bool:
-    """Whether a link leads to nothing, or in a circle."""
-    return os.path.islink(path) and not os.path.exists(path)
-
-
-def _protect(jobs: Sequence[tuple[Path, str]], inputs: Iterable[str | os.PathLike[str]], out: Path) -> None:
-    """Refuse a folder for the results in which they would be mixed up with the photographs."""
-    if any(os.path.isdir(given) and os.path.realpath(out) == os.path.realpath(given) for given in inputs):
-        raise MaaError(f"{out} is the folder of the photographs: name another folder for the results.")
-    sources = {os.path.realpath(path) for path, _ in jobs}
-    for _, name in jobs:
-        for target in output_files(out, name).values():
-            if os.path.realpath(target) in sources:
-                raise MaaError(f"A result would replace the photograph {target}: name another folder for the results.")

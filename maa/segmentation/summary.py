@@ -22,7 +22,6 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 
 from maa.provenance import write_in_one_step
@@ -251,7 +250,7 @@ def paged(
     ]
     # A name cannot end the element that holds it.
     data = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return _rendered("segmentation_many.html", entries, run, refused, notes, data=Markup(data), sheets=sheets, size=PAGE)
+    return _rendered("segmentation_many.html", entries, run, refused, notes, data=data, sheets=sheets, size=PAGE)
 
 
 def write_thumbnails(entries: Sequence[Entry], out: Path) -> None:

@@ -13,8 +13,8 @@ function make(tag, attributes = {}, ...inside) {
   return element;
 }
 
-function lesions(row) {
-  return `${row.lesions.toLocaleString("en")} ${row.lesions === 1 ? "lesion" : "lesions"}`;
+function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function line(row, place) {
@@ -27,11 +27,11 @@ function line(row, place) {
 }
 
 function card(row, place) {
-  const seen = row.lesions ? `${lesions(row)} marked` : "no lesion marked";
+  const seen = row.lesions ? `${counted(row.lesions, "lesion")} marked` : "no lesion marked";
   const parts = [make("h3", {}, row.name),
     make("a", { href: row.overlay }, make("img", { className: "overlay", loading: "lazy", src: row.pictures[0],
       alt: `${row.name}, ${seen}; opens the full overlay` })),
-    make("p", { className: "lesions" }, lesions(row))];
+    make("p", { className: "lesions" }, counted(row.lesions, "lesion"))];
   if (row.warnings.length) {
     const sentences = row.warnings.map((sentence) => make("li", {}, sentence));
     parts.push(make("div", { className: "warning" }, make("strong", {}, "Warning"), make("ul", {}, ...sentences)));
@@ -54,7 +54,7 @@ function turn(pages) {
     find("form").scrollIntoView();
   } }, words);
   return [go("First", 1), go("Previous", state.page - 1),
-    make("span", { role: "status" }, `page ${state.page} of ${pages}, ${shown.length.toLocaleString("en")} photographs`),
+    make("span", { role: "status" }, `page ${state.page} of ${pages}, ${counted(shown.length, "photograph")}`),
     go("Next", state.page + 1), go("Last", pages)];
 }
 
