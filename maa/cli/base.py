@@ -46,6 +46,18 @@ DataOption = Annotated[
     Path | None, folder_option("--data", "The folder of IDRiD, or of phantoms.  Without it: $MAA_IDRID, then the cache folder.")
 ]
 SeedOption = Annotated[int, Option(min=0, help="Seed of every random number.")]
+JobsOption = Annotated[
+    int,
+    Option("--jobs", min=1, help="Processes of this machine that work at the same time.  The cores are divided among them."),
+]
+ClusterOption = Annotated[
+    str | None,
+    Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="A Dask cluster that does the work instead: the address of its scheduler, such as tcp://10.0.0.1:8786.",
+    ),
+]
 #: The budgets of `maa.replication.profiles.PROFILES`, which is not imported before it is needed.
 ProfileName = Literal["quick", "lesson", "full"]
 #: The systems of `maa.segmentation.TRACKS`.

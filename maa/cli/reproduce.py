@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from maa.cli.base import DataOption, ProfileOption, app, find_dataset, folder_option, rows_table, say, writable_folder
+from maa.cli.base import (
+    ClusterOption,
+    DataOption,
+    JobsOption,
+    ProfileOption,
+    app,
+    find_dataset,
+    folder_option,
+    rows_table,
+    say,
+    writable_folder,
+)
 from maa.progress import duration
 
 
@@ -14,6 +25,8 @@ def reproduce(
     out: Annotated[Path, folder_option("--out", "The folder for runs, weights and results.json.")],
     data: DataOption = None,
     profile: ProfileOption = "quick",
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
 ) -> None:
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
@@ -24,14 +37,23 @@ def reproduce(
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
     system, which the other commands take as --weights.  A replication that was stopped goes on where it was when the same
     command is given again.
+
+    With `--jobs` or `--cluster` several networks are trained at a time, each by one process, before anything is measured.  The
+    workers of a Dask cluster (`pip install 'maa[cluster]'`) have the same maa, and see the data and OUT under the same paths.
+    Numbers are the same to the bit where each process has the same number of threads (`OMP_NUM_THREADS`).
     """
-    dataset = find_dataset(data)
+    dataset = find_dataset(data and data.absolute())
     writable_folder(out)
+    from maa.parallel import spread
+    from maa.replication.grid import train
     from maa.replication.profiles import PROFILES
     from maa.replication.reproduce import reproduce as replicate
     from maa.replication.scores import PAPER_GAIN
 
     budget = PROFILES[profile]
+    if jobs > 1 or cluster:
+        with spread(jobs, cluster):
+            train(dataset, budget, out, everything=profile == "full")
     results = replicate(dataset, budget, out)
     seeds, photographs = len(budget.seeds), len(results["photographs"])
     title = f"profile {profile}, {seeds} seed{'s' * (seeds > 1)}, {photographs} {results['split']} photographs"

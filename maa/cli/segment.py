@@ -10,14 +10,12 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer import Argument, Exit, Option
 
-from maa.cli.base import Track, app, complain, folder_option, say, writable_folder
+from maa.cli.base import ClusterOption, JobsOption, Track, app, complain, folder_option, say, writable_folder
 
 
 @app.command()
 def segment(
-    photographs: Annotated[
-        list[Path], Argument(metavar="IMAGE_OR_FOLDER...", help="Photographs, and folders of them (not folders below).")
-    ],
+    photographs: Annotated[list[Path], Argument(metavar="IMAGE_OR_FOLDER...", help="Photographs, and folders of them.")],
     out: Annotated[Path, folder_option("--out", "The folder for the results.")],
     weights: Annotated[
         Path | None, folder_option("--weights", "The folder of weights; those that come with maa by default.")
@@ -34,6 +32,9 @@ def segment(
         float | None, Option(help="Resize by this factor instead of by the degrees; 1 leaves photographs as they are.")
     ] = None,
     force: Annotated[bool, Option("--force", help="Do again what is done and unchanged.")] = False,
+    recursive: Annotated[bool, Option("--recursive", help="Take the photographs of folders in a folder too.")] = False,
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
 ) -> None:
     """Find microaneurysms in photographs of your own.  For research and teaching: no diagnosis.
 
@@ -45,6 +46,7 @@ def segment(
     - `contact_sheet.jpg`: every photograph in one picture, what was found ringed
     - `lesions.csv`: one row a lesion (row and column of its centre and area in pixels, score: its highest probability)
     - `photographs.csv`: one row a photograph (lesions, highest score, scale, warnings)
+    - of more than 100 photographs, `thumbnails`: the pictures of the page, and of more than 500 further `contact_sheets`
 
     **For each photograph**, at its own size and upright
 
@@ -59,18 +61,25 @@ def segment(
     status is 2.
 
     **Running again** into the same folder goes on where it was stopped: what is done and unchanged, by the records in its
-    folder `.maa`, is left as it is.  The tables and the page are of all photographs that were segmented into the folder with the same settings.  Ctrl-C leaves
-    tables of what is done.
+    folder `.maa`, is left as it is.  The tables and the page are of all photographs that were segmented into the folder with the
+    same settings.  Ctrl-C leaves tables of what is done.
+
+    **Tens of thousands** take hours.  `--jobs` spreads them over processes of this machine, each with the memory of one
+    photograph; `--cluster` over those of a Dask cluster (`pip install 'maa[cluster]'`), which has the same maa and sees
+    photographs and results under the same paths.  The files are the same, whoever made them.
     """
+    from maa.parallel import spread
     from maa.segmentation.many import segment_files
     from maa.segmentation.one import MAPS, load_system
+    from maa.segmentation.summary import FEW
 
     writable_folder(out)
     system = load_system(weights, track)
     source = "those that come with maa" if weights is None else weights.name or weights.resolve().name
-    report = segment_files(photographs, out, system, threshold, degrees, resize, source, force)
+    with spread(jobs, cluster):
+        report = segment_files(photographs, out, system, threshold, degrees, resize, source, force, recursive)
     found = report.photographs
-    if len(found):
+    if 0 < len(found) <= FEW:
         numbers = (Column(heading, justify="right") for heading in ("lesions", "highest score", "resized by", "warnings"))
         table = Table("photograph", *numbers, box=box.SIMPLE_HEAD)
         for row in found.itertuples():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,7 +46,14 @@ def train(
 
     A run that was stopped goes on at its last checkpoint when the same command is given again, and one that is complete is not
     repeated; OUT/runs keeps both.
+
+    Several GPUs of a machine train together under `accelerate launch --multi_gpu --num_processes 4 -m maa train ...`
+    (`pip install 'maa[devices]'`): each takes its share of every batch, and the losses are those of one, but for rounding.
     """
+    from maa.training.devices import is_first
+
+    if not is_first():  # the first one speaks and writes
+        os.environ["MAA_PROGRESS"] = "0"
     dataset = find_dataset(data)
     writable_folder(out)
     from maa.provenance import write_in_one_step, write_json
@@ -54,6 +62,8 @@ def train(
 
     study = Study(dataset, PROFILES[profile], out / "runs")
     trained = study.prn(seed) if network == "prn" else study.hgn(1.0 if network == "hgn-1x" else 0.5, seed)
+    if not is_first():
+        return
     weights = out / f"{network}.safetensors"
     write_in_one_step(weights, lambda file: file.write(trained.path.read_bytes()))
     write_json(weights.with_suffix(".json"), trained.record.as_json())

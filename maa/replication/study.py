@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,7 @@ from maa.replication.recipes import recipe
 from maa.replication.records import NETWORKS, C, Config, Record, Trained
 from maa.training.candidates import CandidateTask
 from maa.training.config import HGNConfig
+from maa.training.devices import is_first, processes, wait
 from maa.training.loop import Task, fit
 from maa.training.tasks import HGNTask, PRNTask, UNetTask
 from maa.training.windows import WindowTask
@@ -222,11 +224,14 @@ class Study:
             # The record is written last: where both are, the run is whole.  A checkout has the records without the weights.
             return run.exists() and weights.exists()
 
-        if not is_whole():
+        together = processes() > 1  # which then do the same, but for the first, which locks and writes
+        if together or not is_whole():
             # Of two processes that want the same model one trains it, and the other waits for it.
-            with _lock(folder.name):
+            with _lock(folder.name) if is_first() else nullcontext():
+                wait()
                 if not is_whole():
                     model, history = fit(task(), record.config.schedule, folder, description=f"Training {record.name}")
+                if not is_whole() and is_first():
                     save_weights(model, weights)
                     record = replace(
                         record,
@@ -236,6 +241,7 @@ class Study:
                         history=history.to_dict(orient="list"),
                     )
                     write_json(run, record.as_json())
+                wait()
         record = Record.read(run)
         return Trained(load_weights(weights, NETWORKS[record.family]).to(device()), record, weights)
 

@@ -15,7 +15,8 @@ In Python::
 On the command line: ``maa segment photographs --out found``.  Explained in ch:yours.
 """
 
-from maa.segmentation.many import TABLES, Report, photographs_of, segment_files
+from maa.segmentation.inputs import photographs_of
+from maa.segmentation.many import TABLES, Report, segment_files
 from maa.segmentation.one import (
     COLUMNS,
     MAPS,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import re
+import shutil
 import signal
 import threading
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -22,22 +22,19 @@ import pandas as pd
 from maa.errors import MaaError
 from maa.inference.system import AnySystem
 from maa.models.weights import network_fingerprint
-from maa.names import printable, safe_name
-from maa.progress import track as tracked
+from maa.names import printable
+from maa.parallel import each
 from maa.provenance import fingerprint
 from maa.segmentation import summary
-from maa.segmentation.one import COLUMNS, MAPS, UNCHOSEN_THRESHOLD, check, output_files, segment, write_together
-from maa.segmentation.records import FORMAT, Done, Records, Refused, digest, numbered
+from maa.segmentation.inputs import dangles, photographs_of, protect
+from maa.segmentation.one import MAPS, UNCHOSEN_THRESHOLD, check, segment, write_together
+from maa.segmentation.records import FORMAT, Done, Lazily, Records, Refused, digest, table
 from maa.segmentation.scale import FIELD_DEGREES
 
 #: What a run writes once, beside three files for each photograph.
 TABLES = ("lesions.csv", "photographs.csv", "contact_sheet.jpg", "index.html")
-_SUFFIXES = {
-    f".{ending}"
-    for ending in ["jpg", "jpeg", "jpe", "jfif", "jp2", "j2k", "png", "tif", "tiff", "bmp", "webp", "gif", "ppm", "pnm"]
-}
-# What is as likely a photograph, and better named with a sentence than passed over.
-_SUFFIXES |= {".heic", ".heif", ".avif", ".dcm", ".dicom"}
+#: The folder of the contact sheets after the first.
+SHEETS = "contact_sheets"
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,14 @@ def segment_files(
     resize: float | None = None,
     weights: str = "",
     force: bool = False,
+    recursive: bool = False,
 ) -> Report:
     """Segment photographs and folders of photographs into one folder.  Explained in ch:yours.
 
     Writes for each photograph ``NAME_probability.png``, ``NAME_mask.png`` and ``NAME_overlay.jpg``, and at the end `TABLES`:
     ``lesions.csv`` (one row a lesion), ``photographs.csv`` (one row a photograph), ``contact_sheet.jpg`` and ``index.html``,
-    the page to hand to a colleague.  One photograph is in memory at a time.
+    the page to hand to a colleague.  For more photographs than `FEW` two folders come with the page: its ``thumbnails``, and
+    where one contact sheet is not enough the other ``contact_sheets``.
 
     Nothing that is wrong with one photograph stops the others.  Stopped by Ctrl-C or SIGTERM, it writes the tables of what is done.
     What is done and unchanged (the same file, settings, weights and version of maa) is not done again, so a run that was
@@ -87,10 +86,13 @@ def segment_files(
     The tables are of all photographs in the folder that were segmented with these settings, by whatever run: several may write
     into one folder.  Photographs of one name get different ones.  Results of other settings stay, and are mentioned.
 
+    Within ``maa.parallel.spread``, or ``joblib.parallel_config``, several processes or a Dask cluster do it, to the same files.
+    Each of them has one photograph in memory at a time, and this process has none.
+
     Parameters
     ----------
     inputs : path-like, or sequence of path-like
-        Photographs, and folders whose photographs (not those of folders below) are meant.
+        Photographs, and folders whose photographs are meant.
     out : path-like
         Made when the first photograph is done.
     system, threshold, degrees, resize
@@ -99,6 +101,8 @@ def segment_files(
         Where the system is from, for the page.
     force : bool
         Do again what is done.
+    recursive : bool
+        Whether the photographs of folders below are meant too.
 
     Raises
     ------
@@ -110,55 +114,46 @@ def segment_files(
     if out.exists() and not out.is_dir():
         raise MaaError(f"{out} is a file, not a folder: name a folder for the results.")
     inputs = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    jobs, problems, notes = photographs_of(inputs)
-    _protect(jobs, inputs, out)
+    jobs, problems, notes = photographs_of(inputs, recursive)
+    protect(jobs, inputs, out)
     networks = network_fingerprint(system.networks)
     settings = (FORMAT, version("maa"), networks, system.final, asdict(system.settings), threshold, degrees, resize)
-    records = Records(out, fingerprint(*settings))
+    records = Records(out.absolute(), fingerprint(*settings))
     described = _described(system, networks, threshold, degrees, resize, weights)
     general = [str(problem) for problem in problems]  # what the page says, beside what is said of each photograph
-    done: list[tuple[Path, Done]] = []
-    refused: list[Refused] = []
-    names = {name for _, name in jobs}
-    skipped = 0
+    one = partial(_one, records, _moment(out), system, threshold, degrees, resize, force)
+    alike = _by_stem(name for _, name in jobs)
+    parts: list[tuple[int, Path, str, Container[str]]] = [
+        (number, path, name, alike.get(name, frozenset())) for number, (path, name) in enumerate(jobs)
+    ]
+    done: dict[int, Done] = {}
+    refused: dict[int, tuple[MaaError, Refused]] = {}
+    skipped, ended = 0, []
     with _Stops() as stops:
         try:
-            for path, name in tracked(jobs, "Segmenting photographs"):
-                source = records.source(path)
-                try:
-                    content = digest(path) if os.path.isfile(path) else ""
-                    free = partial(records.free_name, name, source, content, names)
-                    before = None if force else records.unchanged(free(), source, content)
-                    if before is None:
-                        if _dangles(path):
-                            raise MaaError(
-                                f"{path} is a link to a file that is not there: fetch it (git annex get), or remove the link."
-                            )
-                        found = segment(path, system, threshold, degrees, resize, free())
-                        with records.alone():
-                            if len(done) == skipped:  # no table of an earlier run speaks of results that are replaced
-                                _remove_tables(out)
-                            found = dataclasses.replace(found, name=free())
-                            done.append((path, records.save(found, printable(path.name), source, content)))
-                        del found  # before the next one is read
-                    else:
-                        done.append((path, before))
-                        skipped += 1
-                except Exception as error:  # whatever is wrong with one, the others are done
-                    problems.append(_problem(path, error))
-                    # Whoever reads the page and the tables needs no folder of this machine.
-                    sentence = printable(str(problems[-1]).replace(str(path), path.name))
-                    refused.append(Refused(records.settings, source, name, printable(path.name), sentence))
+            for number, outcome, before in each(one, parts, "Segmenting photographs"):
+                if isinstance(outcome, Done):
+                    done[number] = outcome
+                    skipped += before
+                else:
+                    refused[number] = outcome
             stops.late = True
         except KeyboardInterrupt:
             count = len(done) + len(refused)
-            problems.append(MaaError(f"Stopped by hand after {count} of {len(jobs)} photographs: run it again for the others."))
-            general.append(str(problems[-1]))
+            ended = [MaaError(f"Stopped by hand after {count} of {len(jobs)} photographs: run it again for the others.")]
+        except Exception as error:  # of what is wrong with a photograph none comes as far as this
+            stops.late = True
+            what = printable(f"{type(error).__name__}: {error}")[:300].rstrip(".")
+            ended = [MaaError(f"The work of other processes ended early ({what}): run it again.")]
+            if isinstance(error, MaaError):
+                ended = [error]
+        problems += [refused[number][0] for number in sorted(refused)] + ended
+        general += map(str, ended)
         if jobs and (done or records.folder.is_dir()):
             try:
                 with records.alone():
-                    for each in refused:
-                        records.refuse(each)
+                    for _, rejected in refused.values():
+                        records.refuse(rejected)
                     problems += _write_tables(records, [records.source(path) for path, _ in jobs], described, general, notes)
             except (MaaError, OSError) as error:
                 problems.append(_problem(out, error))
@@ -167,9 +162,71 @@ def segment_files(
         notes.append(
             f"{skipped:,} {summary.plural(skipped, 'photograph')} {were} done before and unchanged; --force does them again."
         )
-    rows = [(each.name, path, *_columns(each), each.large.warnings, each.large.notes) for path, each in done]
+    in_order = [(jobs[number][0], done[number]) for number in sorted(done)]
+    rows = [(each.name, path, *_columns(each), each.large.warnings, each.large.notes) for path, each in in_order]
     photographs = pd.DataFrame(rows, columns=["image", "file", "lesions", "score", "resized", "warnings", "notes"])
-    return Report(photographs, _joined(each for _, each in done), problems, notes, stops.number)
+    return Report(photographs, table(each for _, each in in_order), problems, notes, stops.number)
+
+
+def _one(
+    records: Records,
+    began: int | None,
+    system: AnySystem,
+    threshold: float | None,
+    degrees: float,
+    resize: float | None,
+    force: bool,
+    number: int,
+    given: Path,
+    name: str,
+    others: Container[str],
+) -> tuple[int, Done | tuple[MaaError, Refused], bool]:
+    """Segment one photograph, in whatever process, and write its results and its record.
+
+    `began` says which page was there when the run began, and `others` are names that other photographs of the run have.
+
+    Returns its number; its record without pictures, or what is wrong with it; and whether it was done before.
+    """
+    path = given.absolute()
+    source = records.source(path)
+    try:
+        content = digest(path) if os.path.isfile(path) else ""
+        free = partial(records.free_name, name, source, content, others)
+        before = None if force else records.unchanged(free(), source, content)
+        if before is not None:
+            return number, before.light(), True
+        if dangles(path):
+            raise MaaError(f"{path} is a link to a file that is not there: fetch it (git annex get), or remove the link.")
+        found = segment(path, system, threshold, degrees, resize, free())
+        done, results = records.prepared(found, printable(path.name), source, content)
+        with records.alone():
+            # No table of an earlier run speaks of results that are replaced.  That of this run, where it was stopped and
+            # this photograph was still in another process's hands, stays.
+            if _moment(records.out) == began:
+                _remove_tables(records.out)
+            done = done.renamed(free())
+            records.save(done, results)
+        return number, done.light(), False
+    except Exception as error:  # whatever is wrong with one, the others are done
+        problem = MaaError(str(_problem(path, error)).replace(str(path), str(given)))
+        # Whoever reads the page and the tables needs no folder of this machine.
+        sentence = printable(str(problem).replace(str(given), given.name))
+        return number, (problem, Refused(records.settings, source, name, printable(given.name), sentence)), False
+
+
+def _moment(out: Path) -> int | None:
+    """When the page in a folder of results was written, if there is one."""
+    with suppress(OSError):
+        return (out / "index.html").stat().st_mtime_ns
+    return None
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, set[str]]:
+    """The names that are another with a number behind it, by that other one: see `Records.free_name`."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"_\d+$", "", name), set()).add(name)
+    return found
 
 
 class _Stops:
@@ -222,56 +279,61 @@ def _problem(path: Path, error: Exception) -> MaaError:
 
 
 def _remove_tables(out: Path) -> None:
-    for table in TABLES:
+    for name in TABLES:
         with suppress(OSError):  # one that is open elsewhere: it will be written under another name
-            (out / table).unlink()
+            (out / name).unlink()
+    shutil.rmtree(out / SHEETS, ignore_errors=True)
 
 
 def _columns(each: Done) -> tuple[int, float, float]:
     return each.large.lesions, each.large.score, each.resized
 
 
-def _joined(records: Iterable[Done]) -> pd.DataFrame:
-    """The lesions of several photographs."""
-    parts = [each.lesions for each in records]
-    return pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)
-
-
 def _write_tables(
     records: Records, sources: Sequence[str], described: dict[str, str], general: Sequence[str], notes: Sequence[str]
 ) -> list[MaaError]:
-    """Write the two tables, the contact sheet and the page of all records; each on its own, and what went wrong with them is returned.
+    """Write the tables, the contact sheets and the page of all records; each on its own, and what went wrong with them is returned.
 
     Those of this run, whose sources are given, stand first and in that order.
     """
-    done, refused = records.all()
-    if not done:
+    records.tidy()
+    done, refused = records.all({source: number for number, source in enumerate(sources)})
+    if not len(done):
         return []
-    place = {source: number for number, source in enumerate(sources)}
-    done.sort(key=lambda each: place.get(each.source, len(place)))
-    refused.sort(key=lambda each: place.get(each.source, len(place)))
     rows = [(each.name, each.large.file, *_columns(each), " ".join(each.large.warnings)) for each in done]
     rows += [(each.name, each.file, pd.NA, pd.NA, pd.NA, f"Not segmented: {each.sentence}") for each in refused]
     photographs = pd.DataFrame(rows, columns=["image", "file", "lesions", "score", "resized", "warnings"])
     photographs = photographs.astype({"lesions": "Int64", "score": "Float64", "resized": "Float64"}).round(
         {"score": 4, "resized": 4}
     )
-    lesions = _joined(done).round({"row": 1, "column": 1, "score": 4})
-    entries = [each.large if len(done) <= summary.FEW else each.small for each in done]
+    few = len(done) <= summary.FEW
+    entries = Lazily(len(done), lambda place: done[place].large if few else done[place].small)
     sentences = [printable(sentence) for sentence in (*general, *(each.sentence for each in refused))]
     notes = [printable(note) for note in (*notes, *_left_behind(records.out, done))]
+    sheets = {
+        "contact_sheet.jpg" if not start else f"{SHEETS}/{start // summary.SHEET + 1}.jpg": slice(start, start + summary.SHEET)
+        for start in range(0, len(done), summary.SHEET)
+    }
     problems = []
-    for name, write in (
-        ("lesions.csv", lambda file: _write_csv(lesions, file)),
-        ("photographs.csv", lambda file: _write_csv(photographs, file)),
-        ("contact_sheet.jpg", lambda file: summary.contact_sheet(entries).save(file, "JPEG", quality=88)),
-        ("index.html", lambda file: file.write_text(summary.page(entries, described, sentences, notes), encoding="utf-8")),
-    ):
+    writers: list[tuple[str, Callable[[Path], object]]] = [
+        ("lesions.csv", partial(_write_lesions, done)),
+        ("photographs.csv", partial(_write_csv, photographs)),
+        *((name, partial(_write_sheet, entries, part)) for name, part in sheets.items()),
+        ("index.html", lambda file: file.write_text(page(), encoding="utf-8")),
+    ]
+
+    def page() -> str:
+        if few:
+            return summary.page(entries, described, sentences, notes)
+        summary.write_thumbnails(entries, records.out)
+        return summary.paged(entries, described, sentences, notes, list(sheets))
+
+    for name, write in writers:
         try:
             try:
                 write_together((records.out / name, write))
             except MaaError:  # such as one that is open in a spreadsheet
-                other = Path(name).with_stem(f"{Path(name).stem}_new").name
+                other = Path(name).with_stem(f"{Path(name).stem}_new")
                 write_together((records.out / other, write))
                 problems.append(
                     MaaError(f"{records.out / name} cannot be replaced, so {other} was written: close it where it is open.")
@@ -283,12 +345,26 @@ def _write_tables(
     return problems
 
 
-def _write_csv(table: pd.DataFrame, file: Path) -> None:
-    """Write a table as a spreadsheet reads it right: it is told that this is UTF-8, and no text is taken for a formula."""
+def _write_lesions(done: Sequence[Done], file: Path) -> None:
+    """Write the table of lesions, those of some hundred photographs at a time."""
+    for start in range(0, len(done), 500):
+        _write_csv(table(done[start : start + 500]).round({"row": 1, "column": 1, "score": 4}), file, start > 0)
+
+
+def _write_sheet(entries: Sequence[summary.Entry], part: slice, file: Path) -> None:
+    summary.contact_sheet(entries[part]).save(file, "JPEG", quality=88)
+
+
+def _write_csv(table: pd.DataFrame, file: Path, more: bool = False) -> None:
+    """Write a table as a spreadsheet reads it right: it is told that this is UTF-8, and no text is taken for a formula.
+
+    With `more`, rows are added to a table that is there.
+    """
     table = table.copy()
     for column in {"image", "file", "warnings"} & set(table):
         table[column] = table[column].str.replace(r"^(?=[=+\-@])", "'", regex=True)
-    table.to_csv(file, index=False, lineterminator="\n", encoding="utf-8-sig")
+    encoding = "utf-8" if more else "utf-8-sig"
+    table.to_csv(file, index=False, lineterminator="\n", encoding=encoding, mode="a" if more else "w", header=not more)
 
 
 def _described(
@@ -314,68 +390,3 @@ def _left_behind(out: Path, done: Sequence[Done]) -> list[str]:
     older = sum(path.name not in ours for path in out.glob("*_overlay.jpg"))
     overlays = f"{older} {summary.plural(older, 'overlay')}"
     return [f"This folder also holds {overlays} of other settings, which the tables and the page leave out."] if older else []
-
-
-def photographs_of(inputs: Sequence[str | os.PathLike[str]]) -> tuple[list[tuple[Path, str]], list[MaaError], list[str]]:
-    """The photographs that some paths, of files and folders, mean, each with a name of its own.
-
-    Each file is given once, by the file's name without its ending; those that share one get the folder's name in front of it,
-    and a number where that is not enough.  A link is called as it is, not as what it points to.  Then what to complain of
-    (folders without a photograph, or that cannot be read), and notes of what was passed over in the folders.
-    """
-    files: dict[str, Path] = {}
-    problems, notes = [], []
-    for given in map(Path, inputs):
-        chosen = [given]
-        if os.path.isdir(given):  # which, unlike a Path, can be asked of any text
-            try:
-                there = sorted(path for path in given.iterdir() if not path.name.startswith("."))
-            except OSError as error:
-                problems.append(MaaError(f"{given} cannot be read ({error.strerror}): check who may read that folder."))
-                continue
-            folders = sum(os.path.isdir(path) for path in there)
-            chosen = [path for path in there if path.suffix.lower() in _SUFFIXES and (os.path.isfile(path) or _dangles(path))]
-            others = len(there) - len(chosen) - folders
-            if not chosen:
-                below = " itself (its folders are not searched)" if folders else ""
-                problems.append(MaaError(f"{given} holds no photograph{below}: name a folder of JPEG, PNG or TIFF files."))
-            elif folders or others:
-                passed_over = (
-                    f"{others} {summary.plural(others, 'other file')} and {folders} {summary.plural(folders, 'folder')}"
-                )
-                notes.append(f"{given}: passed over {passed_over}.")
-        for path in chosen:
-            folder, name = os.path.split(os.path.abspath(path))
-            files.setdefault(os.path.join(os.path.realpath(folder), name), path)
-
-    # Some file systems do not tell upper case from lower.
-    stems = Counter(_folded(path.stem) for path in files.values())
-    photographs, taken = [], set()
-    for path in files.values():
-        name = printable(path.stem)
-        if stems[_folded(path.stem)] > 1:
-            name = printable(f"{Path(os.path.abspath(path)).parent.name}_{path.stem}")
-        unique = next(candidate for candidate in numbered(name) if _folded(candidate) not in taken)
-        taken.add(_folded(unique))
-        photographs.append((path, unique))
-    return photographs, problems, notes
-
-
-def _folded(name: str) -> str:
-    return safe_name(name).casefold()
-
-
-def _dangles(path: Path) -> bool:
-    """Whether a link leads to nothing, or in a circle."""
-    return os.path.islink(path) and not os.path.exists(path)
-
-
-def _protect(jobs: Sequence[tuple[Path, str]], inputs: Iterable[str | os.PathLike[str]], out: Path) -> None:
-    """Refuse a folder for the results in which they would be mixed up with the photographs."""
-    if any(os.path.isdir(given) and os.path.realpath(out) == os.path.realpath(given) for given in inputs):
-        raise MaaError(f"{out} is the folder of the photographs: name another folder for the results.")
-    sources = {os.path.realpath(path) for path, _ in jobs}
-    for _, name in jobs:
-        for target in output_files(out, name).values():
-            if os.path.realpath(target) in sources:
-                raise MaaError(f"A result would replace the photograph {target}: name another folder for the results.")

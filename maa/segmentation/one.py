@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +113,30 @@ class Segmentation:
         drawn[outer > inner] = one.OUTLINE
         return drawn
 
+    def encoded(self) -> dict[str, bytes]:
+        """The probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG), as `save` writes them."""
+        mask = self.mask.view(np.uint8) * np.uint8(255)
+        return {
+            "probability": _file(self.probability, format="PNG"),
+            "mask": _file(mask, format="PNG"),
+            "overlay": _file(self.overlay, format="JPEG", quality=92),
+        }
+
     def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
-        """Write the probability map (PNG, 16 bits), the mask (PNG, 0 and 255) and the overlay (JPEG), all or none of them.
+        """Write the files of `encoded`, all or none of them.
 
         Returns their paths by "probability", "mask" and "overlay".  Makes the folder, or raises a MaaError when it cannot be
         written to.
         """
         files = output_files(folder, self.name)
-        write_together(
-            (files["probability"], lambda file: Image.fromarray(self.probability).save(file, format="PNG")),
-            (files["mask"], lambda file: Image.fromarray(self.mask.view(np.uint8) * np.uint8(255)).save(file, format="PNG")),
-            (files["overlay"], lambda file: Image.fromarray(self.overlay).save(file, format="JPEG", quality=92)),
-        )
+        write_files({files[kind]: content for kind, content in self.encoded().items()})
         return files
+
+
+def _file(picture: np.ndarray, **how: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, **how)
+    return file.getvalue()
 
 
 def segment(
@@ -283,20 +295,29 @@ def check(threshold: float | None, degrees: float, resize: float | None) -> None
 
 def write_together(*files: tuple[Path, Callable[[Path], object]]) -> None:
     """Have several files written under other names, and rename them when all are complete."""
-    partial = {path: partial_path(path) for path, _ in files}
+    unfinished = {path: partial_path(path) for path, _ in files}
     try:
         for path, write in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(partial[path])
-        for path in partial:
-            os.replace(partial[path], path)
+            write(unfinished[path])
+        for path in unfinished:
+            os.replace(unfinished[path], path)
     except OSError as error:
         folder = files[0][0].parent
         raise MaaError(f"The results cannot be written to {folder} ({error.strerror or error}): name another folder.") from None
     finally:
-        for path in partial.values():
+        for path in unfinished.values():
             if path.parent.is_dir():
                 path.unlink(missing_ok=True)
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write several files, all or none of them."""
+    write_together(*((path, partial(_write, content)) for path, content in contents.items()))
+
+
+def _write(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
 
 
 #: Colour of what is drawn on a photograph: no part of a retina is cyan.

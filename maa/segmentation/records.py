@@ -12,21 +12,24 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from maa.errors import MaaError
 from maa.names import safe_name
 from maa.provenance import Json, write_json
-from maa.segmentation.one import COLUMNS, Segmentation, output_files
+from maa.segmentation.one import COLUMNS, Segmentation, output_files, write_files
 from maa.segmentation.summary import FEW, Entry, entry, sizes
 
+T = TypeVar("T")
 #: Raised when results or records come to mean something else, so that those of an older maa are made again.
 FORMAT = 1
 #: The folder of the records, in the folder of the results.
@@ -46,8 +49,8 @@ class Done:
         Where the photograph is, seen from the folder of the results; SHA-256 of its file ("" when it cannot be known).
     results : list of str
         SHA-256 of the files of `output_files`, in their order.
-    lesions : DataFrame
-        As `Segmentation.lesions`.
+    lesions : ndarray, shape (L, 4), float64
+        As `Segmentation.lesions`, without the name.
     resized, threshold : float
         As in `Segmentation`.
     large, small : Entry
@@ -58,7 +61,7 @@ class Done:
     source: str
     content: str
     results: list[str]
-    lesions: pd.DataFrame
+    lesions: np.ndarray
     resized: float
     threshold: float
     large: Entry
@@ -68,6 +71,47 @@ class Done:
     def name(self) -> str:
         """What the photograph is called in the tables."""
         return self.large.name
+
+    def renamed(self, name: str) -> Done:
+        """The same under another name."""
+        overlay = output_files("", name)["overlay"].name
+        large, small = (replace(shown, name=name, overlay=overlay) for shown in (self.large, self.small))
+        return replace(self, large=large, small=small)
+
+    def light(self) -> Done:
+        """The same without pictures, which are nearly all of it."""
+        bare = replace(self.large, thumbnail=b"", crops=())
+        return replace(self, large=bare, small=bare)
+
+
+def table(done: Iterable[Done]) -> pd.DataFrame:
+    """The lesions of several photographs, as `Segmentation.lesions`."""
+    done = list(done)
+    numbers = np.concatenate([np.empty((0, len(COLUMNS) - 1)), *(each.lesions for each in done)])
+    lesions = pd.DataFrame(numbers, columns=COLUMNS[1:]).astype({"area": int})
+    lesions.insert(0, "image", pd.Series([each.name for each in done for _ in each.lesions], dtype=str))
+    return lesions
+
+
+class Lazily(Sequence[T]):
+    """Items that are made when they are asked for: the pictures of tens of thousands of photographs would not fit into memory."""
+
+    def __init__(self, length: int, make: Callable[[int], T]) -> None:
+        self.length, self.make = length, make
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return [self.make(place) for place in range(*index.indices(self.length))]
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        return self.make(index)
 
 
 @dataclass(frozen=True)
@@ -97,7 +141,7 @@ class Records:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from writing to the folder meanwhile, and remove what killed ones left half-written."""
+        """Keep other processes from writing to the folder meanwhile."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / "lock")
@@ -108,13 +152,16 @@ class Records:
                 f"The results cannot be written to {self.out} ({error.strerror or error}): name another folder."
             ) from None
         try:
-            for folder in (self.out, self.folder):
-                for left in folder.glob(".*.partial"):
-                    with suppress(OSError):
-                        left.unlink()
             yield
         finally:
             lock.release()
+
+    def tidy(self) -> None:
+        """Remove what killed processes left half-written; only where `alone`, since others write nothing then."""
+        for folder in (self.out, self.folder):
+            for left in folder.glob(".*.partial"):
+                with suppress(OSError):
+                    left.unlink()
 
     def source(self, path: Path) -> str:
         """Where a photograph is: its own name, in a folder that is named relative to that of the results."""
@@ -148,22 +195,29 @@ class Records:
                 return there
         return None
 
-    def save(self, found: Segmentation, file: str, source: str, content: str) -> Done:
-        """Write the results of a photograph, then its record; `file` is what its file is called in the tables."""
-        path = self._path(found.name)
-        path.unlink(missing_ok=True)  # no record ever speaks of results that are half those of another run
-        results = found.save(self.out)
-        overlay = results["overlay"].name
+    def prepared(self, found: Segmentation, file: str, source: str, content: str) -> tuple[Done, dict[str, bytes]]:
+        """The record of a photograph and what its results are to hold; `file` is what its file is called in the tables.
+
+        All that takes time, so that nobody waits for it where `alone`.
+        """
+        results = found.encoded()
+        overlay = output_files("", found.name)["overlay"].name
         large, small = (entry(found, file, overlay, *sizes(count)) for count in (1, FEW + 1))
-        hashes = [digest(result) for result in results.values()]
+        hashes = [hashlib.sha256(result).hexdigest() for result in results.values()]
+        lesions = found.lesions[COLUMNS[1:]].to_numpy(float)
         done = Done(
-            self.settings, source, content, hashes, found.lesions, found.resized, found.threshold, large, small
+            self.settings, source, content, hashes, lesions, found.resized, found.threshold, large, small
         )  # fmt: skip
-        content_of = {key: value for key, value in vars(done).items() if key not in ("lesions", "large", "small")}
-        pictures = {"large": _as_json(large), "small": _as_json(small)}
-        write_json(path, {"format": FORMAT, **content_of, "lesions": found.lesions[COLUMNS[1:]].to_numpy(float), **pictures})
-        self._refusal(source).unlink(missing_ok=True)
-        return done
+        return done, results
+
+    def save(self, done: Done, results: Mapping[str, bytes]) -> None:
+        """Write the results of a photograph, then its record."""
+        path, files = self._path(done.name), output_files(self.out, done.name)
+        path.unlink(missing_ok=True)  # no record ever speaks of results that are half those of another run
+        write_files({files[kind]: content for kind, content in results.items()})
+        pictures = {"large": _as_json(done.large), "small": _as_json(done.small)}
+        write_json(path, {"format": FORMAT, **vars(done), **pictures})
+        self._refusal(done.source).unlink(missing_ok=True)
 
     def refuse(self, refused: Refused) -> None:
         """Write down that a photograph cannot be segmented; a record of earlier results of it is no longer true."""
@@ -175,14 +229,20 @@ class Records:
                 self._path(name).unlink()
         write_json(self._refusal(refused.source), {"format": FORMAT, **asdict(refused)})
 
-    def all(self) -> tuple[list[Done], list[Refused]]:
-        """What is done and refused with the settings of this run, by name; photographs that are refused and gone are left out."""
-        done, refused = [], []
+    def all(self, first: Mapping[str, int]) -> tuple[Lazily[Done], list[Refused]]:
+        """What is done and refused with the settings of this run; photographs that are refused and gone are left out.
+
+        By name, after those whose sources have a place in `first`.
+        """
+        places: list[tuple[int, Path]] = []
+        sources = set()
         for path in sorted(self.folder.glob("*.done")):
             record = self._read_done(path)
             if record and record.settings == self.settings and self._results_of(record):
-                done.append(record)
-        sources = {record.source for record in done}
+                places.append((first.get(record.source, len(first)), path))
+                sources.add(record.source)
+        places.sort(key=itemgetter(0))
+        refused = []
         for path in sorted(self.folder.glob("*.refused")):
             content = _content(path)
             with suppress(KeyError, TypeError):
@@ -190,11 +250,19 @@ class Records:
                 current = rejected.settings == self.settings and os.path.lexists(self.out / rejected.source)
                 if current and rejected.source not in sources:
                     refused.append(rejected)
-        return done, refused
+        refused.sort(key=lambda each: first.get(each.source, len(first)))
+        return Lazily(len(places), lambda place: self._sound(places[place][1])), refused
 
     def read(self, name: str) -> Done | None:
         """The record of that name, whatever its settings; None when there is none, or it is damaged."""
         return self._read_done(self._path(name))
+
+    def _sound(self, path: Path) -> Done:
+        """A record that was whole a moment ago."""
+        done = self._read_done(path)
+        if done is None:
+            raise MaaError(f"{path} was changed while it was read: run it again.")
+        return done
 
     def _results_of(self, record: Done) -> bool:
         return all(file.is_file() for file in output_files(self.out, record.name).values())
@@ -208,13 +276,14 @@ class Records:
     def _read_done(self, path: Path) -> Done | None:
         content = _content(path)
         try:
-            lesions = pd.DataFrame(content["lesions"], columns=COLUMNS[1:], dtype=float).astype({"area": int})
+            lesions = np.array(content["lesions"], float).reshape(len(content["lesions"]), len(COLUMNS) - 1)
             entries = _from_json(content["large"]), _from_json(content["small"])
             name = entries[0].name
-            lesions.insert(0, "image", [name] * len(lesions))
             # The folder may come from elsewhere: a record says nothing of other files than those beside it.
             names = {(shown.name, shown.overlay, shown.lesions) for shown in entries}
             if self._path(name) != path or names != {(name, output_files("", name)["overlay"].name, len(lesions))}:
+                return None
+            if not np.isfinite(lesions).all():
                 return None
             settings, source, digits = (str(content[key]) for key in ("settings", "source", "content"))
             resized, threshold = (float(content[key]) for key in ("resized", "threshold"))

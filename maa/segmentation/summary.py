@@ -1,29 +1,40 @@
 """What a run over many photographs hands to a colleague: one page in HTML, and one picture of all overlays.
 
-The page is one file that needs no network: thumbnails and crops are embedded, and only the full overlays, which lie beside
-it, are linked.  Its pictures are smaller where there are many: some 50 KB a photograph up to `FEW`, some 15 KB beyond.
-Explained in ch:yours.
+The page needs no network.  Up to `FEW` photographs it is one file, some 50 KB a photograph: thumbnails and crops are embedded, and
+only the full overlays, which lie beside it, are linked.  Beyond, its pictures are smaller and lie beside it too, and a script of
+its own shows `PAGE` photographs at a time, sorted as one likes.  Explained in ch:yours.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
 
+from maa.provenance import write_in_one_step
 from maa.segmentation.one import OUTLINE, Segmentation
 
 #: Up to so many photographs the pictures are large.
 FEW = 100
+#: Photographs that the page shows at a time where there are more.
+PAGE = 50
+#: Photographs of one contact sheet: its JPEG file, some 5,000 pixels wide and high, opens everywhere.
+SHEET = 500
+#: The folder of the pictures of a page of many photographs.
+THUMBNAILS = "thumbnails"
 #: The most probable lesions of a photograph that are shown as crops.
 CROPS = 4
 #: Side of a crop, in pixels of a photograph at IDRiD's scale: eight times a lesion of ordinary size.
@@ -113,7 +124,7 @@ def jpeg(picture: Image.Image) -> bytes:
 def contact_sheet(entries: Sequence[Entry]) -> Image.Image:
     """One picture of all thumbnails, each with its name, its count and a mark where there is a warning.
 
-    RGB, about as wide as it is high, and at most some 9,000 pixels for a thousand photographs.
+    RGB, about as wide as it is high: for `SHEET` photographs some 5,000 pixels.
     """
     cell = 320 if len(entries) <= FEW else 200
     columns = min(len(entries), max(2, math.ceil(math.sqrt(len(entries) * 0.9))))
@@ -208,14 +219,88 @@ def fitting(name: str, face: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def page(entries: Sequence[Entry], run: Mapping[str, str], refused: Sequence[str], notes: Sequence[str]) -> str:
-    """The summary page in HTML.
+    """The summary page of few photographs in HTML.
 
     `run` says what was run, in the order in which it is shown; `refused` and `notes` are sentences: what could not be segmented
     and why, and what else is to be known.
     """
-    folder = Path(__file__).parent / "templates"
+    return _rendered("segmentation.html", entries, run, refused, notes, sheets=["contact_sheet.jpg"])
+
+
+def paged(
+    entries: Sequence[Entry], run: Mapping[str, str], refused: Sequence[str], notes: Sequence[str], sheets: Sequence[str]
+) -> str:
+    """The summary page of many photographs in HTML, whose pictures `write_thumbnails` writes.
+
+    Parameters are those of `page`, and the paths of the contact sheets.
+    """
+    rows = [
+        {
+            "name": shown.name,
+            "lesions": shown.lesions,
+            "score": None if math.isnan(shown.score) else round(shown.score, 4),
+            "overlay": quote(shown.overlay),
+            "pictures": [quote(picture) for picture in _pictures(shown)],
+            "crops": [words for words, _ in shown.crops],
+            "warnings": shown.warnings,
+            "notes": shown.notes,
+            "file": shown.file if shown.renamed else None,
+        }
+        for shown in entries
+    ]
+    # A name cannot end the element that holds it.
+    data = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return _rendered("segmentation_many.html", entries, run, refused, notes, data=data, sheets=sheets, size=PAGE)
+
+
+def write_thumbnails(entries: Sequence[Entry], out: Path) -> None:
+    """Write the pictures of a page of many photographs: of each the thumbnail, and its crops side by side.
+
+    What is there and the same is left alone, and what belongs to none of them is removed.
+    """
+    (out / THUMBNAILS).mkdir(exist_ok=True)
+    written = set()
+    for shown in entries:
+        pictures = [shown.thumbnail, *([_strip(shown)] if shown.crops else [])]
+        for name, content in zip(_pictures(shown), pictures):
+            written.add(name)
+            if not ((out / name).is_file() and (out / name).read_bytes() == content):
+                write_in_one_step(out / name, partial(_write, content))
+    for file in (out / THUMBNAILS).iterdir():
+        if f"{THUMBNAILS}/{file.name}" not in written:
+            with suppress(OSError):  # such as a folder, which is none of ours
+                file.unlink()
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _pictures(shown: Entry) -> list[str]:
+    """The paths of the thumbnail, and of the crops if there are any."""
+    stem = f"{THUMBNAILS}/{shown.overlay.removesuffix('_overlay.jpg')}"
+    return [f"{stem}_thumbnail.jpg", *([f"{stem}_lesions.jpg"] if shown.crops else [])]
+
+
+def _strip(shown: Entry) -> bytes:
+    crops = [Image.open(io.BytesIO(picture), formats=["JPEG"]) for _, picture in shown.crops]
+    side = crops[0].width
+    strip = Image.new("RGB", (CROPS * side, side))
+    for place, crop in enumerate(crops):
+        strip.paste(crop, (place * side, 0))
+    return jpeg(strip)
+
+
+def _rendered(
+    template: str,
+    entries: Sequence[Entry],
+    run: Mapping[str, str],
+    refused: Sequence[str],
+    notes: Sequence[str],
+    **more: object,
+) -> str:
     templates = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -224,6 +309,6 @@ def page(entries: Sequence[Entry], run: Mapping[str, str], refused: Sequence[str
     templates.filters["embedded"] = lambda picture: f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     templates.globals |= {"plural": plural, "heading": heading(entries)}
     warned = sum(bool(shown.warnings) for shown in entries)
-    return templates.get_template("segmentation.html").render(
-        entries=entries, warned=warned, run=run, refused=refused, notes=notes
+    return templates.get_template(template).render(
+        entries=entries, warned=warned, run=run, refused=refused, notes=notes, **more
     )

@@ -16,6 +16,7 @@ from maa.hardware import device, in_channels_last, keep_memory, mixed_precision
 from maa.progress import bar
 from maa.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from maa.training.config import Schedule
+from maa.training.devices import average, is_first, join, share
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -44,7 +45,7 @@ class Task(Protocol[N]):
 def fit(
     task: Task[N], schedule: Schedule, folder: str | os.PathLike[str] | None = None, description: str = "Training"
 ) -> tuple[N, pd.DataFrame]:
-    """Train a model.  Explained in ch:hgn.
+    """Train a model, on as many devices as ``accelerate launch`` started processes for.  Explained in ch:hgn.
 
     Parameters
     ----------
@@ -64,10 +65,12 @@ def fit(
         One row a report: step, seconds, learning rate, the mean of every training metric since the last
         report, and the validation metrics.
     """
+    join()
     chosen = device()
     keep_memory()
     torch.manual_seed(schedule.seed)
     model = in_channels_last(task.build().to(chosen))
+    share(model)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
     checkpoint = Path(folder) / CHECKPOINT if folder else None
     first, spent = 0, 0.0
@@ -89,6 +92,7 @@ def fit(
                 loss, values = task.loss(model, step, np.random.default_rng([schedule.seed, step]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+            average(model)
             optimizer.step()
             metrics.append({"loss": loss.detach(), **values})
             if step + 1 in reports:
@@ -109,10 +113,10 @@ def fit(
                 )
                 metrics = []
                 note = "  ".join(f"{key} {value:.3f}" for key, value in {**means, **validation}.items())
-                if checkpoint and step + 1 < schedule.steps:
+                if checkpoint and step + 1 < schedule.steps and is_first():
                     progress = {"step": step + 1, "seconds": spent, "rows": rows}
                     save_checkpoint(checkpoint, model, optimizer, task.state(), progress)
             advance(step + 1, note)
-    if checkpoint:
+    if checkpoint and is_first():
         checkpoint.unlink(missing_ok=True)
     return model.eval(), pd.DataFrame(rows)

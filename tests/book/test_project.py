@@ -88,7 +88,8 @@ def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported()
         imported - sys.stdlib_module_names - {"maa", "IPython", "matplotlib_inline", "myst_nb"}
     )  # ipywidgets brings two, the book one
     names = {name_of(r) for r in project()["dependencies"]}
-    optional = {name_of(r) for r in project()["optional-dependencies"]["data"]}
+    extras = project()["optional-dependencies"]
+    optional = {name_of(r) for extra in ("cluster", "data", "devices") for r in extras[extra]}
     assert third_party <= {IMPORTED_AS.get(n, n) for n in names | optional}
     unused = {n for n in names if IMPORTED_AS.get(n, n) not in imported}
     notebooks = "".join(p.read_text() for p in (ROOT / "notebooks").glob("*.ipynb"))

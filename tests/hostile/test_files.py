@@ -14,7 +14,7 @@ from hostile.stub import DarkSpots
 from PIL import Image
 
 from maa.segmentation import TABLES, segment_files
-from maa.segmentation.many import photographs_of
+from maa.segmentation.inputs import photographs_of
 from maa.segmentation.one import output_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as on the command line

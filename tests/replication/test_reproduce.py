@@ -11,9 +11,12 @@ from maa import provenance
 from maa.data import open_dataset, stacks
 from maa.errors import MaaError
 from maa.inference import FILES, ROWS, SETTINGS, Settings, System, system
+from maa.parallel import spread
 from maa.replication import evaluate as evaluate_module
 from maa.replication import study
 from maa.replication.evaluate import choose, evaluate
+from maa.replication.grid import grid, train
+from maa.replication.profiles import FULL
 from maa.replication.reproduce import REFINEMENTS, reproduce
 from maa.replication.scores import PAPER, PAPER_GAIN, REFINEMENT_WEIGHTS, Scores
 from maa.replication.validation import Validation
@@ -205,3 +208,26 @@ def test_the_papers_own_numbers_are_consistent():
         assert 2 * p * r / (p + r) == pytest.approx(f1, abs=2e-4)
     assert PAPER["fused"]["average_precision"] > PAPER["hgn_half"]["average_precision"] > PAPER["hgn_1x"]["average_precision"]
     assert 0.30 < PAPER_GAIN < 0.31 and PAPER.keys() <= ROWS.keys()
+
+
+def test_the_grid_in_two_processes_is_what_one_trains_and_is_found_again(run, tmp_path, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the processes too
+    with spread(2):
+        train(dataset, TINY, tmp_path)
+    weights = {path.parent.name: path.read_bytes() for path in (out / "runs").glob("*/weights.safetensors")}
+    assert {path.parent.name: path.read_bytes() for path in (tmp_path / "runs").glob("*/weights.safetensors")} == weights
+    assert len(weights) == len(TINY.seeds) * 6
+    monkeypatch.setattr(study, "fit", None)
+    again = reproduce(dataset, TINY, tmp_path)
+    assert again["rows"] == results["rows"] and again["settings"] == results["settings"]
+
+
+def test_the_grid_names_each_run_once_and_the_whole_one_has_every_question():
+    first, second = grid(FULL)
+    assert len(first) == 2 * len(FULL.seeds) and len(second) == 4 * len(FULL.seeds)
+    more, most = grid(FULL, everything=True)
+    assert [run for run in first + second if run not in more + most] == []
+    assert len({str(run) for run in most}) == len(most) and ("unet", 1, {}) in more
+    assert ("hgn", FULL.seeds[0], {"scale": 0.5, "depth": 10}) in more
+    assert all(("prn", seed, {"triplet_weight": 0.0, "selective": False, "rim": False}) in most for seed in FULL.seeds)

@@ -13,7 +13,7 @@ from hostile.stub import DarkSpots
 
 from maa.provenance import write_json
 from maa.segmentation import contact_sheet, font, segment, segment_files, summary
-from maa.segmentation.many import photographs_of
+from maa.segmentation.inputs import photographs_of
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -377,7 +378,7 @@ def test_what_a_folder_holds_besides_photographs_is_said(eyes):
     jobs, problems, notes = photographs_of([eyes])
     assert [name for _, name in jobs] == ["left", "right"] and problems == []
     assert notes == [f"{eyes}: passed over 1 other file and 1 folder."]
-    assert "its folders are not searched" in str(photographs_of([eyes.parent])[1][0])
+    assert "searched with --recursive" in str(photographs_of([eyes.parent])[1][0])
     assert "holds no photograph:" in str(photographs_of([eyes / "more"])[1][0])
 
 
@@ -394,21 +395,21 @@ def test_photographs_are_never_overwritten_nor_mixed_with_results(eyes):
 
 def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path, monkeypatch):
     found = segment(photograph(), DarkSpots(), resize=1)
-    monkeypatch.setattr(Image.Image, "save", full_after(2, Image.Image.save))
+    monkeypatch.setattr(Path, "write_bytes", full_after(2, Path.write_bytes))
     with pytest.raises(MaaError, match="No space left"):
         found.save(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def full_after(count, save):
+def full_after(count, write):
     calls = SimpleNamespace(left=count)
 
-    def full(self, path, **options):
+    def full(self, content):
         if calls.left == 0:
-            path.write_bytes(b"half a fi")
+            write(self, b"half a fi")
             raise OSError(28, "No space left on device")
         calls.left -= 1
-        save(self, path, **options)
+        write(self, content)
 
     return full
 

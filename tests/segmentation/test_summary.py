@@ -38,13 +38,13 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))
-        self.open += [] if tag in ("img", "meta") else [tag]
+        self.open += [] if tag in ("img", "input", "meta") else [tag]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
             self.sentences += [" ".join(data.split())] if data.strip() else []
 
