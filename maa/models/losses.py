@@ -81,7 +81,7 @@ class _Euclidean(torch.autograd.Function):
         return distances
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, distances = ctx.saved_tensors
         # Two points that coincide have no direction to be moved in: their gradient is taken as zero.
