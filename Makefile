@@ -61,6 +61,13 @@ imports: setup  ## Which room of maa may import which
 quick: setup  ## The tests that are over soon: no training but of toys, no pages
 	@unset MAA_IDRID; $(BIN)/python -m pytest -q -m 'not (slow or browser or colab or book or hostile)' tests
 
+# What cannot be installed is left out, and the page says so.
+.PHONY: bench
+bench: setup  ## How fast maa is on this machine, beside other tools: writes results/bench (ten minutes on two idle cores)
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' || \
+	  echo "Not all of the other tools can be installed here: those that are absent are left out."
+	@$(BIN)/python benchmarks/bench.py
+
 .PHONY: mutate
 mutate: setup  ## How many faults put into losses, metrics, sampling and fusion the tests notice (half an hour)
 	@nice -n 10 $(BIN)/python benchmarks/mutate.py
@@ -122,7 +129,7 @@ links: setup  ## Follow every link that leads out of the book (needs the network
 	@$(BIN)/jupyter-book build --builder linkcheck --keep-going .
 
 .PHONY: constraints
-constraints: setup  ## Write constraints.txt anew from what .venv holds
+constraints: setup  ## Write constraints.txt anew from what .venv holds (make bench first: it adds the other tools)
 	@{ sed -n '/^#/p' constraints.txt; \
 	  $(BIN)/python -m pip list --disable-pip-version-check --format=freeze --exclude-editable \
 	  | grep -viE '^pip==' | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > constraints.new

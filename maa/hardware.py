@@ -21,7 +21,7 @@ def precision(device: torch.device) -> str:
     """What this machine multiplies in, "bfloat16" where that pays, else "float32".
 
     It pays on a GPU that computes in bfloat16 itself, and on a CPU that does: one with AMX or AVX512-BF16 instructions.  Elsewhere
-    bfloat16 is emulated, and the convolutions of this package ran at half their float32 speed; benchmarks/speed.py compares the
+    bfloat16 is emulated, and the convolutions of this package ran at half their float32 speed; benchmarks/bench.py compares the
     two on the machine at hand.
     """
     if device.type == "cuda":

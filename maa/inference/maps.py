@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from maa.hardware import keep_memory, mixed_precision
 from maa.models.hgn import HGN
@@ -26,7 +27,7 @@ def dense_map(model: HGN | UNet, image: np.ndarray, fov: np.ndarray, tile: int =
     image : ndarray, shape (H, W, 3), uint8
         Normalised, at the scale of the model.
     fov : ndarray, shape (H, W), bool
-        Field of view at that scale.  Tiles without any of it are skipped.
+        Field of view at that scale.  Tiles without any of it are skipped, and an HGN's are cut to where it is.
     tile : int
         Side of the square of output pixels that is computed at once.
 
@@ -45,13 +46,16 @@ def dense_map(model: HGN | UNet, image: np.ndarray, fov: np.ndarray, tile: int =
     with torch.inference_mode(), mixed_precision(device):
         for top in range(0, height, tile):
             for left in range(0, width, tile):
-                inside = fov[top : top + tile, left : left + tile]
-                if not inside.any():
+                bottom, right = min(top + tile, height), min(left + tile, width)
+                found = ndimage.find_objects(fov[top:bottom, left:right].view(np.uint8))
+                if not found:
                     continue
-                rows, columns = inside.shape
-                seen = padded[top : top + rows + 2 * half, left : left + columns + 2 * half]
+                rows, columns = slice(top, bottom), slice(left, right)
+                if isinstance(model, HGN):  # a U-Net's value at a pixel depends a little on where the tile ends
+                    rows, columns = (slice(start + part.start, start + part.stop) for start, part in zip((top, left), found[0]))
+                seen = padded[rows.start : rows.stop + 2 * half, columns.start : columns.stop + 2 * half]
                 logits = model.dense(torch.from_numpy(seen[None]).to(device)).float()
-                result[top : top + rows, left : left + columns] = to_map(torch.sigmoid(logits[0]).cpu().numpy()) * inside
+                result[rows, columns] = to_map(torch.sigmoid(logits[0]).cpu().numpy()) * fov[rows, columns]
     return result
 
 

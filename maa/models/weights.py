@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from maa.errors import MaaError
 from maa.hardware import in_channels_last
@@ -98,7 +99,7 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         # Where nothing is allocated, however large the header says that the network is; a layer has at least one tensor.
         if arguments.get("depth", 0) > len(shapes):
             raise ValueError("the tensors are not those of the header")
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             described = architecture(**arguments).state_dict()
         if shapes != {name: tuple(value.shape) for name, value in described.items()}:
             raise ValueError("the tensors are not those of the header")
@@ -112,6 +113,13 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         raise damaged
     in_channels_last(model.eval())
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """No weights are drawn for a network that is only described: without storage, PyTorch imports its compiler (seconds) to draw them."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        return arguments[0] if function is torch.Tensor.normal_ else function(*arguments, **(options or {}))
 
 
 def network_fingerprint(networks: Iterable[nn.Module]) -> str:

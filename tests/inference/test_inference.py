@@ -64,16 +64,16 @@ def test_a_map_is_zero_outside_the_field_of_view_and_the_same_inside(hgn, float3
     assert np.array_equal(masked[fov], dense_map(hgn, image, np.ones_like(fov))[fov])
 
 
-def test_only_tiles_with_a_field_of_view_are_computed_and_none_is_larger_than_a_tile(hgn, monkeypatch):
+def test_only_the_field_of_view_is_computed_and_no_tile_is_larger_than_a_tile(hgn, monkeypatch):
     """What bounds the memory of a photograph of twelve megapixels, or of any."""
     seen = []
     dense = hgn.dense
     monkeypatch.setattr(hgn, "dense", lambda tile: seen.append(tuple(tile.shape)) or dense(tile))
     fov = np.zeros((100, 130), bool)
     fov[40:50, 70:90] = True  # the second row of tiles; the third column
-    fov[99, 129] = True  # the partial tile in the corner, 4 x 2
+    fov[99, 129] = True  # the partial tile in the corner
     dense_map(hgn, np.full((100, 130, 3), 128, np.uint8), fov, tile=32)
-    assert seen == [(1, 32 + 44, 32 + 44, 3), (1, 4 + 44, 2 + 44, 3)]
+    assert seen == [(1, 10 + 44, 20 + 44, 3), (1, 1 + 44, 1 + 44, 3)]
     seen.clear()
     dense_map(hgn, np.full((20, TILE + 5, 3), 128, np.uint8), np.ones((20, TILE + 5), bool))
     assert seen == [(1, 20 + 44, TILE + 44, 3), (1, 20 + 44, 5 + 44, 3)]

@@ -101,6 +101,25 @@ def test_equal_to_pytorch_metric_learning(margin, distance, mining):
     torch.testing.assert_close(ours.grad, other.grad)
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_semi_hard_triplets_that_are_counted_give_what_a_list_of_them_gives(distance):
+    """In float32, of three classes, with two embeddings that coincide."""
+    generator = torch.Generator().manual_seed(7)
+    x, labels = torch.randn(90, 8, generator=generator), torch.randint(0, 3, (90,), generator=generator)
+    x[1] = x[0]
+    ours, listed = x.clone().requires_grad_(), x.clone().requires_grad_()
+    loss, active = triplet_loss(ours, labels, 0.4, distance, "semi-hard")
+    distances = pairwise_distance(listed, distance)
+    anchor, positive, negative = MINERS["semi-hard"](distances.detach(), labels, 0.4)
+    expected = (distances[anchor, positive] - distances[anchor, negative] + 0.4).mean()
+    assert len(anchor) > 10_000 and loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(active, torch.tensor(len(anchor) / count_triplets(labels)))
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, listed.grad, rtol=1e-4, atol=1e-7)
+
+
 @given(labels=st.lists(st.integers(0, 2), min_size=1, max_size=24), seed=st.integers(0, 2**16))
 @settings(max_examples=60, deadline=None)
 def test_every_miner_returns_valid_triplets(labels, seed):

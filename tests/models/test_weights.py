@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -33,6 +35,13 @@ def test_hgn_comes_back_bit_for_bit(hgn, tmp_path):
     patches = torch.randint(256, (3, 45, 45, 3), dtype=torch.uint8)
     with torch.inference_mode():
         assert torch.equal(model(patches), hgn.eval()(patches))
+
+
+def test_reading_weights_does_not_import_the_compiler_of_pytorch(hgn, tmp_path):
+    """Which takes seconds, and which PyTorch imports to draw weights that have no storage."""
+    save_weights(hgn, tmp_path / "a.safetensors")
+    code = "import sys; from maa.models import HGN, load_weights; load_weights(sys.argv[1], HGN); sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.safetensors"], check=True)
 
 
 def test_half_takes_half_the_room_and_reads_as_the_nearest_float16(hgn, tmp_path):
