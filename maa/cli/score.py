@@ -61,8 +61,8 @@ def score(
         writable_file(out)
     from maa import evaluation
     from maa.provenance import write_json
-    from maa.replication.score import SHRUNK, some
     from maa.replication.score import score as measure
+    from maa.replication.score import some
 
     results = measure(
         maps, dataset, split, against=against, ending=ending, threshold=threshold, candidate=candidate, healthy=healthy
@@ -86,10 +86,9 @@ def score(
     say(table)
 
     table = _table("The same maps under other rules", *names)
-    described = {key: variant.description for key, variant in evaluation.VARIANTS.items()} | {"shrunk": SHRUNK}
-    for key, description in described.items():
+    for key, variant in evaluation.VARIANTS.items():
         values = [row["variants"][key] for row in rows.values()]
-        table.add_row(description, *("" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(variant.description, *("" if value is None else f"{value:.4f}" for value in values))
     say(table)
 
     if against is not None:

@@ -51,7 +51,7 @@ from maa.evaluation.intervals import (
 from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
 from maa.evaluation.pixels import LEVELS, PROBABILITIES, PixelScores, check_mask, checked_maps, first_level, new_name, quantise
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
-from maa.evaluation.shrunk import SIDE, shrink, shrunk_thresholds
+from maa.evaluation.shrunk import SIDE, THRESHOLDS, shrink
 from maa.evaluation.vesselness import green_channel, vessels
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "RIM_WIDTH",
     "RING",
     "SIDE",
+    "THRESHOLDS",
     "VARIANTS",
     "Variant",
     "average_precision",
@@ -116,7 +117,6 @@ __all__ = [
     "roundness",
     "ruling",
     "shrink",
-    "shrunk_thresholds",
     "trapezoid",
     "variants",
     "vessels",

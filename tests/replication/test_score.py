@@ -148,7 +148,7 @@ def test_the_shrunk_variant_is_there_where_the_field_is_large_enough(dataset, wr
     levels, truths = [], []
     for record in dataset.select("validation", diseased=True):
         fundus = record.load()
-        small, truth = evaluation.shrink("a", read_map(folder / f"{record.name}.npy", fundus.shape), fundus.ma, fundus.fov, 96)
+        small, truth = evaluation.shrink(read_map(folder / f"{record.name}.npy", fundus.shape), fundus.ma, fundus.fov, 96)
         levels.append(small)
         truths.append(truth)
     both = evaluation.PixelScores()
