@@ -48,15 +48,24 @@ class Study:
     folder : path-like, optional
         Where the models are kept; `maa.provenance.cache_folder`, where the normalised photographs always
         go, by default.
+    shipped : path-like, optional
+        Of models trained elsewhere, one folder each, that are taken where they were made alike, on whatever machine.
 
     Notes
     -----
     Every chapter begins with one.
     """
 
-    def __init__(self, dataset: Dataset, profile: Profile, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        profile: Profile,
+        folder: str | os.PathLike[str] | None = None,
+        shipped: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.dataset, self.profile = dataset, profile
         self.folder = Path(folder) if folder else cache_folder()
+        self.shipped = Path(shipped) if shipped else None
 
     def records(self, split: str) -> list[Photograph]:
         """The photographs of a split that the profile allows, diseased before healthy."""
@@ -173,8 +182,15 @@ class Study:
             precision(chosen),
         )
 
+    def _shipped(self, record: Record) -> Path | None:
+        """The folder of the shipped model that differs from a record in nothing but the machine that it was trained on."""
+        for run in sorted(self.shipped.glob(f"{record.name}-*/run.json")) if self.shipped else []:
+            if replace(Record.read(run), device=record.device, precision=record.precision).key == record.key:
+                return run.parent
+        return None
+
     def _trained(self, record: Record, task: Callable[[], Task[Any]]) -> Trained[Any]:
-        folder = self.folder / f"{record.name}-{record.key[:16]}"
+        folder = self._shipped(record) or self.folder / f"{record.name}-{record.key[:16]}"
         weights, run = folder / "weights.safetensors", folder / "run.json"
 
         def is_whole() -> bool:
@@ -210,8 +226,17 @@ def _seeded(config: C, seed: int) -> C:
     return replace(config, schedule=replace(config.schedule, seed=seed))
 
 
-def lesson() -> Study:
+#: Networks of the lessons on phantoms, with their records; book/make/lessons.py trains them.
+LESSONS = Path(__file__).parent.parent / "pretrained" / "lessons"
+
+
+def lesson(anew: bool = False) -> Study:
     """The study that the chapters share: on IDRiD where it is found, else on phantoms.
+
+    Parameters
+    ----------
+    anew : bool
+        Train every network on this machine, and take none of those on phantoms that ship with the package.
 
     Returns
     -------
@@ -221,7 +246,7 @@ def lesson() -> Study:
     root = locate.find()
     if root is None:
         root = phantoms(PhantomConfig(), **PHANTOMS)
-    return Study(idrid.open_dataset(root), LESSON)
+    return Study(idrid.open_dataset(root), LESSON, shipped=None if anew else LESSONS)
 
 
 def phantoms(config: PhantomConfig, n_diseased: int, n_healthy: int, n_test: int, seed: int) -> Path:

@@ -217,6 +217,18 @@ def test_the_page_does_not_scroll_sideways(opened, width, theme):
     assert not cut, f"cut off on the left at {width} px: {cut}"
 
 
+def test_a_chapter_opens_with_a_picture_and_shows_its_code_without_scrolling(opened):
+    if opened.name not in CHAPTERS:
+        pytest.skip("no chapter")
+    opened.wear("light")
+    top, cut = opened.page.evaluate("""() => [
+        document.querySelector('.bd-article figure img').getBoundingClientRect().top + scrollY,
+        [...document.querySelectorAll('.cell_input pre')].filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth)
+            .map(e => e.textContent.slice(0, 60))]""")
+    assert top < 0.75 * WIDTHS[1280], "the first screen shows no picture"
+    assert not cut, f"wider than the page: {cut}"
+
+
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", (360, 1280))
 def test_axe_finds_no_serious_violation(opened, width, theme):

@@ -49,3 +49,11 @@ def test_a_chapter_starts_on_a_bare_machine(path):
     first = source_of(code_cells(path)[0])
     assert first == source_of(code_cells(NOTEBOOKS[0])[0]), "the first cell is the same in every chapter"
     assert len(first.splitlines()) <= 12 and first.count("print(") == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_opens_with_its_question_and_a_picture(path):
+    head = source_of(json.loads(path.read_text())["cells"][0])
+    (title,) = (line for line in head.splitlines() if line.startswith("# "))
+    assert title.endswith("?"), "a chapter's title is its question"
+    assert "```{glue:figure}" in head, "a picture before the first code"

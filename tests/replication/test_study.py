@@ -17,6 +17,7 @@ from maa.replication import study as study_module
 from maa.replication.profiles import FULL, LESSON, PROFILES, QUICK, Profile
 from maa.replication.recipes import RECIPES
 from maa.replication.records import Record
+from maa.replication.reproduce import REFINEMENTS
 from maa.replication.study import Study
 from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Probe, Schedule
 
@@ -343,6 +344,47 @@ def test_the_chapters_study_takes_idrid_where_it_is_and_phantoms_where_not(monke
     monkeypatch.setattr(study_module.locate, "find", lambda data=None: tiny_phantom)
     study = study_module.lesson()
     assert study.profile is LESSON and len(study.dataset.records) == 7
+
+
+def test_a_shipped_model_stands_in_for_one_of_any_machine_that_was_made_alike(dataset, tmp_path, no_training):
+    trained = Study(dataset, TINY, tmp_path / "elsewhere").hgn(1.0)
+    run = trained.path.with_name("run.json")
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"device": "cuda", "precision": "bfloat16"}))
+    study = Study(dataset, TINY, tmp_path / "here", shipped=tmp_path / "elsewhere")
+    no_training()
+    assert study.hgn(1.0).path == trained.path
+    assert all(torch.equal(v, trained.model.state_dict()[k]) for k, v in study.hgn(1.0).model.state_dict().items())
+    for other in (
+        lambda: study.hgn(1.0, seed=1),
+        lambda: study.hgn(0.5),
+        lambda: Study(dataset, TINY, tmp_path / "here").hgn(1.0),
+    ):
+        with pytest.raises(pytest.fail.Exception, match="trained, though"):
+            other()
+
+
+def test_a_shipped_model_of_an_older_recipe_is_left_alone(dataset, tmp_path, monkeypatch, no_training):
+    Study(dataset, TINY, tmp_path / "elsewhere").hgn(1.0)
+    no_training()
+    monkeypatch.setitem(RECIPES, "hgn", RECIPES["hgn"] + 1)
+    with pytest.raises(pytest.fail.Exception, match="trained, though"):
+        Study(dataset, TINY, tmp_path / "here", shipped=tmp_path / "elsewhere").hgn(1.0)
+
+
+@pytest.mark.slow
+def test_the_lessons_find_the_networks_that_ship_and_train_them_anew_where_asked(monkeypatch, tmp_path, no_training):
+    """They are those that the recipes and the profile of today would give: else python book/make/lessons.py."""
+    monkeypatch.delenv("MAA_IDRID", raising=False)
+    monkeypatch.setenv("MAA_CACHE", str(tmp_path))  # where nothing is trained
+    monkeypatch.setattr(study_module.locate, "find", lambda data=None: None)
+    no_training()
+    study = study_module.lesson()
+    found = [study.hgn(1.0), study.hgn(0.5), study.prn(seed=1), study.prn(mining="batch-hard")]
+    found += [study.prn(**changes) for changes in REFINEMENTS.values()]
+    assert sorted(each.path.parent for each in found) == sorted(study_module.LESSONS.iterdir())
+    assert sum(file.stat().st_size for file in study_module.LESSONS.rglob("*")) < 2**21, "small"
+    with pytest.raises(pytest.fail.Exception, match="trained, though"):
+        study_module.lesson(anew=True).hgn(1.0)
 
 
 def test_profiles_are_found_by_their_names():
