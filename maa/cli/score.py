@@ -81,7 +81,7 @@ def score(
     for key in evaluation.FROC_NAMES:
         shares = (_interval(row["intervals"]["froc"][key]) for row in rows.values())
         table.add_row(f"lesions found at {key}", *shares)
-    table.add_row("FROC score, their mean", *(_interval(row["intervals"]["froc"]["score"]) for row in rows.values()))
+    table.add_row("FROC score, the mean to 8", *(_interval(row["intervals"]["froc"]["score"]) for row in rows.values()))
     table.caption = "Mean: of the photographs' own AUC PR.  Lesions: their share, at so many false alarms a photograph."
     say(table)
 

@@ -5,7 +5,7 @@ images pooled (our choice; the paper says "AUC PR" and no more).  Explained in c
 """
 
 from maa.evaluation.calibration import RELIABILITY_EDGES, expected_calibration_error, reliability
-from maa.evaluation.contrasts import LEVEL, NEGLIGIBLE, Decision, decide, holm, ruling
+from maa.evaluation.contrasts import LEVEL, NEGLIGIBLE, Decision, decide, detectable, holm, ruling
 from maa.evaluation.curves import (
     VARIANTS,
     Variant,
@@ -48,7 +48,7 @@ from maa.evaluation.intervals import (
     p_value,
     paired_bootstrap,
 )
-from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
+from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, FROC_WIDE, Froc, LesionScores
 from maa.evaluation.pixels import LEVELS, PROBABILITIES, PixelScores, check_mask, checked_maps, first_level, new_name, quantise
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
 from maa.evaluation.shrunk import SIDE, THRESHOLDS, shrink
@@ -63,6 +63,7 @@ __all__ = [
     "Decision",
     "FROC_NAMES",
     "FROC_POINTS",
+    "FROC_WIDE",
     "Froc",
     "Interval",
     "LEVEL",
@@ -91,6 +92,7 @@ __all__ = [
     "checked_maps",
     "components",
     "decide",
+    "detectable",
     "effective_sample_size",
     "expected_calibration_error",
     "false_positive_breakdown",
