@@ -5,7 +5,7 @@ images pooled (our choice; the paper says "AUC PR" and no more).  Explained in c
 """
 
 from maa.evaluation.calibration import RELIABILITY_EDGES, expected_calibration_error, reliability
-from maa.evaluation.contrasts import LEVEL, NEGLIGIBLE, Decision, decide, holm, ruling
+from maa.evaluation.contrasts import LEVEL, NEGLIGIBLE, Decision, decide, detectable, holm, ruling
 from maa.evaluation.curves import (
     VARIANTS,
     Variant,
@@ -48,10 +48,10 @@ from maa.evaluation.intervals import (
     p_value,
     paired_bootstrap,
 )
-from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, Froc, LesionScores
+from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, FROC_WIDE, Froc, LesionScores
 from maa.evaluation.pixels import LEVELS, PROBABILITIES, PixelScores, check_mask, checked_maps, first_level, new_name, quantise
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
-from maa.evaluation.shrunk import SIDE, shrink, shrunk_thresholds
+from maa.evaluation.shrunk import SIDE, THRESHOLDS, shrink
 from maa.evaluation.vesselness import green_channel, vessels
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "Decision",
     "FROC_NAMES",
     "FROC_POINTS",
+    "FROC_WIDE",
     "Froc",
     "Interval",
     "LEVEL",
@@ -75,6 +76,7 @@ __all__ = [
     "RIM_WIDTH",
     "RING",
     "SIDE",
+    "THRESHOLDS",
     "VARIANTS",
     "Variant",
     "average_precision",
@@ -90,6 +92,7 @@ __all__ = [
     "checked_maps",
     "components",
     "decide",
+    "detectable",
     "effective_sample_size",
     "expected_calibration_error",
     "false_positive_breakdown",
@@ -116,7 +119,6 @@ __all__ = [
     "roundness",
     "ruling",
     "shrink",
-    "shrunk_thresholds",
     "trapezoid",
     "variants",
     "vessels",

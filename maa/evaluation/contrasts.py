@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from maa.errors import MaaError
 from maa.evaluation.intervals import Interval, Scores, p_value, paired_bootstrap
 
-__all__ = ["LEVEL", "NEGLIGIBLE", "Decision", "decide", "holm", "p_value", "ruling"]
+__all__ = ["LEVEL", "NEGLIGIBLE", "Decision", "decide", "detectable", "holm", "p_value", "ruling"]
 
 #: A corrected p-value below this is an effect.
 LEVEL = 0.05
@@ -129,3 +130,25 @@ def holm(p_values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(1, np.maximum.accumulate((factors * p)[order]))
     return corrected, factors
+
+
+def detectable(spread: float, photographs: int, level: float = LEVEL, power: float = 0.8) -> float:
+    """The smallest difference that so many photographs show, most of the time.  Explained in ch:gain.
+
+    Parameters
+    ----------
+    spread : float
+        Standard deviation of the paired difference from photograph to photograph; of a pooled measure, that of its bootstrap times
+        the root of the number of photographs.
+    photographs : int
+    level : float
+        Two-sided, in (0, 1).
+    power : float
+        Share of the repetitions, in (0, 1), in which a difference of this size would be told from zero.
+
+    Returns
+    -------
+    float
+        By the normal distribution, which is somewhat hopeful for ten photographs.
+    """
+    return float((special.ndtri(1 - level / 2) + special.ndtri(power)) * spread / np.sqrt(photographs))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from maa.errors import MaaError
 from maa.evaluation.pixels import PROBABILITIES, PixelScores, first_level
+from maa.evaluation.shrunk import SIDE, THRESHOLDS
 
 
 def average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
@@ -226,10 +227,10 @@ def average_precision_by_image(scores: PixelScores, healthy: bool = False, outsi
 
 
 class Variant(NamedTuple):
-    """One way in which the literature sums up a precision-recall curve; `measure` takes a `PixelScores`."""
+    """One way in which the literature sums up a precision-recall curve; `measure` takes a `PixelScores`, None: it cannot be had."""
 
     description: str
-    measure: Callable[[PixelScores], float]
+    measure: Callable[[PixelScores], float | None]
 
 
 VARIANTS = {
@@ -251,12 +252,17 @@ VARIANTS = {
         "11 thresholds as above, without the field-of-view mask: a public code base's rule",
         lambda s: fixed_thresholds(*s.pooled(outside_field=True), 11),
     ),
+    "shrunk": Variant(
+        f"{THRESHOLDS} thresholds as above, map and mask shrunk to {SIDE} x {SIDE}: the code behind 0.5341",
+        lambda s: fixed_thresholds(*small, THRESHOLDS) if (small := s.shrunk()) else None,
+    ),
     "per_image_mean": Variant("Mean of the images' own average precisions", per_image_mean),
     "without_field_mask": Variant(
         "Exact average precision, without the field-of-view mask", lambda s: average_precision(*s.pooled(outside_field=True))
     ),
     "with_healthy": Variant(
-        "Exact average precision, with the healthy images added", lambda s: average_precision(*s.pooled(healthy=True))
+        "Exact average precision, with the healthy images added",
+        lambda s: None if all(s.diseased) else average_precision(*s.pooled(healthy=True)),
     ),
     "roc_auc": Variant("Area under the ROC curve", lambda s: roc_auc(*s.pooled())),
 }
@@ -272,17 +278,14 @@ def variants(scores: PixelScores) -> dict[str, float | None]:
     Returns
     -------
     dict of str to (float or None)
-        In the order of `VARIANTS`; "with_healthy" is None when no healthy image was added.
+        In the order of `VARIANTS`; "with_healthy" is None when no healthy image was added, "shrunk" when an image is too small.
 
     Raises
     ------
     MaaError
         When there is no diseased image or no positive pixel.
     """
-    table: dict[str, float | None] = {name: variant.measure(scores) for name, variant in VARIANTS.items()}
-    if all(scores.diseased):
-        table["with_healthy"] = None
-    return table
+    return {name: variant.measure(scores) for name, variant in VARIANTS.items()}
 
 
 def positive_total(positives: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from maa.errors import MaaError
 from maa.evaluation.curves import positive_total, rates_of
-from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, LesionScores
+from maa.evaluation.lesions import FROC_NAMES, FROC_POINTS, FROC_WIDE, LesionScores
 from maa.evaluation.pixels import PixelScores, first_level
 
 
@@ -214,8 +214,8 @@ def bootstrap_froc(
     Returns
     -------
     dict of str to Interval
-        By the names of `Froc.summary`: "1/8", "1/4", "1/2", "1", "2", "4" and "8" are sensitivities at so many
-        false positives per image, in [0, 1]; "score" is their mean.
+        By the names of `Froc.summary`: "1/8" to "64" are sensitivities at so many false positives per image, in [0, 1]; "score"
+        is the mean of the first seven, to "8".
 
     Raises
     ------
@@ -234,12 +234,13 @@ def bootstrap_froc(
     found = np.stack([_at_least(part["score"], froc.thresholds) for part in lesion_scores._lesions])
     false = np.stack([_at_least(part["score"][~part["hit"]], froc.thresholds) for part in candidates])
     lesions = images @ np.array([len(part["score"]) for part in lesion_scores._lesions], float)
-    sensitivity = np.empty((samples + 1, len(FROC_POINTS)))
+    points = np.array(FROC_POINTS + FROC_WIDE)
+    sensitivity = np.empty((samples + 1, len(points)))
     for row, weights in enumerate(images):
-        within = np.searchsorted(weights @ false, np.array(FROC_POINTS) * n, side="right")
+        within = np.searchsorted(weights @ false, points * n, side="right")
         sensitivity[row] = np.append(0.0, weights @ found)[within]
     sensitivity = np.where(lesions > 0, sensitivity.T / np.maximum(lesions, 1), np.nan)
-    values = dict(zip(FROC_NAMES, sensitivity)) | {"score": sensitivity.mean(0)}
+    values = dict(zip(FROC_NAMES, sensitivity)) | {"score": sensitivity[: len(FROC_POINTS)].mean(0)}
     return {name: _interval(value, confidence) for name, value in values.items()}
 
 

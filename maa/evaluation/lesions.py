@@ -12,7 +12,9 @@ from maa.evaluation.pixels import PROBABILITIES, check_mask, checked_maps, first
 from maa.evaluation.regions import centres, components, map_lesions, pairs_at
 
 FROC_POINTS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-FROC_NAMES = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
+#: Beyond the challenge's range, for eyes that hold some fifty lesions each, as IDRiD's do; they are no part of the score.
+FROC_WIDE = (16, 32, 64)
+FROC_NAMES = ("1/8", "1/4", "1/2", "1", "2", "4", "8", "16", "32", "64")
 
 #: Equally long arrays by name: a table.
 Columns = dict[str, np.ndarray]
@@ -262,6 +264,6 @@ class Froc:
         return float(self.sensitivity_at(np.array(FROC_POINTS)).mean())
 
     def summary(self) -> dict[str, float]:
-        """JSON form: sensitivities at "1/8", "1/4", "1/2", "1", "2", "4", "8", their "score", "images", "lesions"."""
-        values = self.sensitivity_at(np.array(FROC_POINTS)).tolist()
+        """JSON form: sensitivities at "1/8", "1/4" and so on (`FROC_NAMES`), the "score", "images", "lesions"."""
+        values = self.sensitivity_at(np.array(FROC_POINTS + FROC_WIDE)).tolist()
         return {**dict(zip(FROC_NAMES, values)), "score": self.score, "images": self.images, "lesions": self.lesions}

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from maa.errors import MaaError
+from maa.evaluation.shrunk import THRESHOLDS, shrink
 
 LEVELS = 65_536
 PROBABILITIES = np.arange(LEVELS) / (LEVELS - 1)
 _CHUNK_PIXELS = 1 << 21
+#: The lowest level above each threshold of `PixelScores.shrunk`, but for the last, above which there is none; and level 0.
+_BINS = np.append(0, np.searchsorted(PROBABILITIES, np.linspace(0, 1, THRESHOLDS)[:-1], side="right"))
 
 
 def quantise(scores: np.ndarray, name: str = "the score map") -> np.ndarray:
@@ -71,6 +74,9 @@ class PixelScores:
         self.names: list[str] = []
         self.diseased: list[bool] = []
         self._counts: list[np.ndarray] = []  # one (2, 2, LEVELS) uint32 array an image: [outside the field?, lesion?, level]
+        self._shrunk: list[
+            np.ndarray
+        ] = []  # one (2, THRESHOLDS) array an image: [lesion?, thresholds below]; zeros: not shrunk
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,6 +106,7 @@ class PixelScores:
         """
         new_name(name, self.names)
         levels, truth, fov = checked_maps(name, scores, truth, fov)
+        small = shrink(levels, truth, fov) if diseased and fov is not None else None
         counts = np.zeros(4 * LEVELS, np.int64)
         levels, truth = levels.ravel(), truth.ravel()
         fov = None if fov is None else fov.ravel()
@@ -113,6 +120,11 @@ class PixelScores:
         self.names.append(str(name))
         self.diseased.append(bool(diseased))
         self._counts.append(counts.astype(np.uint32).reshape(2, 2, LEVELS))
+        binned = np.zeros(2 * THRESHOLDS, np.int64)
+        if small is not None:
+            below = np.searchsorted(_BINS[1:], small[0].ravel(), side="right")
+            binned += np.bincount(below + THRESHOLDS * small[1].ravel(), minlength=2 * THRESHOLDS)
+        self._shrunk.append(binned.reshape(2, THRESHOLDS))
 
     def add_hits(self, name: str, levels: np.ndarray, truth: np.ndarray, lesion: int, other: int) -> None:
         """Count the pixels of a diseased image whose map is zero but for a few.
@@ -179,6 +191,23 @@ class PixelScores:
         positives, negatives = self.per_image(healthy, outside_field)
         return positives.sum(0), negatives.sum(0)
 
+    def shrunk(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Histograms, as `pooled`, of all diseased images after `shrink`, as fine as its 33 thresholds ask for.
+
+        Returns
+        -------
+        positives, negatives : (65536,) int64 arrays
+            The ground around the field of view counts.
+        None
+            In place of both where an image has no field of view as large as the square.
+        """
+        binned = np.array([s for s, diseased in zip(self._shrunk, self.diseased) if diseased]).reshape(-1, 2, THRESHOLDS)
+        if not binned.any((1, 2)).all():
+            return None
+        pooled = np.zeros((2, LEVELS), np.int64)
+        pooled[:, _BINS] = binned.sum(0)
+        return pooled[1], pooled[0]
+
     def subset(self, names: Iterable[str]) -> PixelScores:
         """The same scores for some of the images, in the order given.
 
@@ -203,15 +232,17 @@ class PixelScores:
             chosen.names.append(name)
             chosen.diseased.append(self.diseased[i])
             chosen._counts.append(self._counts[i])
+            chosen._shrunk.append(self._shrunk[i])
         return chosen
 
     def extend(self, other: PixelScores) -> None:
         """Add the images of other scores; MaaError when one of them is there already."""
-        for name, diseased, counts in zip(other.names, other.diseased, other._counts):
+        for name, diseased, counts, shrunk in zip(other.names, other.diseased, other._counts, other._shrunk):
             new_name(name, self.names)
             self.names.append(name)
             self.diseased.append(diseased)
             self._counts.append(counts)
+            self._shrunk.append(shrunk)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, as a dict of str to array, for a file; `from_arrays` takes it back."""
@@ -219,6 +250,7 @@ class PixelScores:
             "images": np.array(self.names, dtype=np.str_),
             "diseased": np.array(self.diseased, bool),
             "counts": np.array(self._counts, np.uint32).reshape(-1, 2, 2, LEVELS),
+            "shrunk": np.array(self._shrunk, np.int64).reshape(-1, 2, THRESHOLDS),
         }
 
     @classmethod
@@ -226,7 +258,7 @@ class PixelScores:
         """What `arrays` gave; KeyError when something is missing."""
         scores = cls()
         scores.names, scores.diseased = arrays["images"].tolist(), arrays["diseased"].tolist()
-        scores._counts = list(arrays["counts"])
+        scores._counts, scores._shrunk = list(arrays["counts"]), list(arrays["shrunk"])
         return scores
 
 

@@ -6,23 +6,17 @@ import numpy as np
 from PIL import Image
 
 from maa.data.photograph import halve
-from maa.evaluation.curves import fixed_thresholds
-from maa.evaluation.pixels import PixelScores, checked_maps
 
 #: Side of the square in pixels, and number of thresholds, of the code behind a published 0.5341.
 SIDE, THRESHOLDS = 1376, 33
 
 
-def shrink(
-    name: str, scores: np.ndarray, truth: np.ndarray, fov: np.ndarray, side: int = SIDE
-) -> tuple[np.ndarray, np.ndarray] | None:
+def shrink(levels: np.ndarray, truth: np.ndarray, fov: np.ndarray, side: int = SIDE) -> tuple[np.ndarray, np.ndarray] | None:
     """Cut the field of view out of a map and its truth, pad both to a square, and shrink them.  Explained in ch:gain.
 
     Parameters
     ----------
-    name : str
-        What to call the image in an error.
-    scores : (H, W) uint16 or float array
+    levels : (H, W) uint16 array
         Probability map, see `quantise`.
     truth, fov : (H, W) bool array
         Annotated lesion pixels, and field of view.
@@ -38,17 +32,11 @@ def shrink(
     None
         In place of both where the field of view is smaller than the square, so that nothing is shrunk.
 
-    Raises
-    ------
-    MaaError
-        As `PixelScores.add`.
-
     Notes
     -----
     What `preprocessing.py` and `evaluate.py` of the repository BEBC-MIA/Retinal-lesion-Segmentation do to the masks (seen in
     November 2026); its networks give their maps at this size, so how a map is shrunk is our choice.
     """
-    levels, truth, _ = checked_maps(name, scores, truth, fov)
     rows, columns = (np.flatnonzero(fov.any(axis)) for axis in (1, 0))
     if not len(rows):
         return None
@@ -63,8 +51,3 @@ def shrink(
     small = Image.fromarray(np.pad(levels, margins).astype(np.float32)).resize((side, side), Image.Resampling.BOX)
     mask = Image.fromarray(np.pad(truth, margins).view(np.uint8)).resize((2 * side, 2 * side), Image.Resampling.NEAREST)
     return np.rint(np.asarray(small)).astype(np.uint16), halve(np.asarray(mask).astype(bool))
-
-
-def shrunk_thresholds(scores: PixelScores) -> float:
-    """`fixed_thresholds` with 33 thresholds, of what `shrink` gave; the ground around the field of view counts."""
-    return fixed_thresholds(*scores.pooled(), THRESHOLDS)

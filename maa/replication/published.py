@@ -1,4 +1,4 @@
-"""Results files of the repository, wherever the package is installed."""
+"""Results files of the repository, wherever the package is installed; and what others have published."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 from maa.provenance import Json
 
@@ -41,3 +42,55 @@ def published(name: str, file: str = "results") -> Json | None:
             return dict(json.load(reply))
     except (urllib.error.URLError, TimeoutError, json.JSONDecodeError):
         return None
+
+
+def recorded_runs() -> list[Json]:
+    """The record of every training behind the results files; none where only the package was installed."""
+    own = os.environ.get("MAA_RESULTS")
+    folder = Path(own or Path(__file__).parents[2] / "results")
+    return [dict(json.loads(path.read_text())) for path in sorted(folder.glob("*/runs/*/run.json"))]
+
+
+class Reported(NamedTuple):
+    """A published area under the precision-recall curve of microaneurysms, on the 27 test photographs of IDRiD.
+
+    Attributes
+    ----------
+    method : str
+    value : float
+    arithmetic : str
+        How it was computed, as far as that could be read off public code.
+    variant : str or None
+        The key of `maa.evaluation.VARIANTS` that is nearest to it.
+    known : str
+        What others found when they computed it again.
+    """
+
+    method: str
+    value: float
+    arithmetic: str
+    variant: str | None = None
+    known: str = ""
+
+
+_NOT_KNOWN = "not known"
+_ELEVEN = "11 thresholds, trapezoids, no field of view, 960 x 1440"
+#: Secondary sources, or reported by the authors themselves; the arithmetic read off public code in November 2026.
+REPORTED = (
+    Reported("iFLYTEK-MIG, first of the 2018 challenge", 0.5017, _NOT_KNOWN),
+    Reported("VRT, second", 0.4951, _NOT_KNOWN),
+    Reported("PATech, third", 0.4740, _NOT_KNOWN),
+    Reported("L-Seg", 0.4627, _NOT_KNOWN),
+    Reported("Local-Global U-Nets", 0.5250, _NOT_KNOWN),
+    Reported(
+        "PBDA (DSR-U-Net++)",
+        0.5341,
+        "33 thresholds, trapezoids, photographs and masks shrunk to 1376 x 1376; the folder of validation is that of the test",
+        "shrunk",
+    ),
+    Reported("WFDENet", 0.4991, _ELEVEN, "thresholds_11_all_pixels", "0.4280 in an independent replication, by the same 11"),
+    Reported(
+        "M2MRF-C", 0.4905, f"{_ELEVEN}; best of three", "thresholds_11_all_pixels", "0.408, exact, with the authors' weights"
+    ),
+    Reported("fundus-lesions-toolkit, seresnext50, five data sets", 0.398, "not known; 1024 pixels wide"),
+)

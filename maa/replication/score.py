@@ -25,8 +25,6 @@ from maa.replication.verdict import openings
 
 #: Files that can hold a map.
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
-#: What the variant "shrunk" is, beside the descriptions of `maa.evaluation.VARIANTS`.
-SHRUNK = f"33 thresholds as above, map and mask shrunk to {evaluation.SIDE} x {evaluation.SIDE}: the code behind 0.5341"
 _SAVE = "save one channel of probabilities as PNG or TIFF (8 or 16 bits, or float of 32) or as NPY"
 #: Pillow's names of one channel that is a map, and the types of their arrays; 16-bit PNGs had another name before Pillow 11.
 _ONE_CHANNEL = {"L": np.uint8, "I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "F": np.float32}
@@ -68,9 +66,8 @@ def score(
     -------
     dict
         Of a results file: data, maps, versions and time; under "rows" what `Scores.table` says of "maps" and of "against", and
-        also the variant "shrunk" (see `maa.evaluation.shrink`), "intervals" of the operating point, of the mean of the
-        photographs' own values and of the FROC, and "candidate_share", of the field of view's pixels; under "published" what
-        `compared_with_published` gives.
+        also "intervals" of the operating point, of the mean of the photographs' own values and of the FROC, and
+        "candidate_share", of the field of view's pixels; under "published" what `compared_with_published` gives.
 
     Raises
     ------
@@ -84,7 +81,7 @@ def score(
     records = [*diseased, *(dataset.select(split, diseased=False) if healthy else ())]
     folders = {"maps": maps} if against is None else {"maps": maps, "against": against}
     found = {row: find_maps(folder, [record.name for record in records], split, ending) for row, folder in folders.items()}
-    scores, shrunk = Scores(candidate), {row: evaluation.PixelScores() for row in folders}
+    scores = Scores(candidate)
     for record in track(records, f"Scoring {split} photographs"):
         fundus = record.load(kinds=("MA",))
         for row, (files, _) in found.items():
@@ -96,8 +93,6 @@ def score(
                     f"{path} has one value in the whole field of view, which ranks nothing: save the probabilities, not a mask."
                 )
             scores.add(row, record.name, levels, fundus.ma, fundus.fov, record.diseased)
-            if record.diseased and (small := evaluation.shrink(record.name, levels, fundus.ma, fundus.fov)):
-                shrunk[row].add(record.name, *small)
     for row, folder in folders.items():
         _check_range(scores.pixels[row], Path(folder))
 
@@ -106,8 +101,6 @@ def score(
     names = {row: Path(folder).resolve().name for row, folder in folders.items()}
     rows = scores.table(thresholds, names, baseline="against")
     for row, values in rows.items():
-        whole = len(shrunk[row]) == len(diseased)
-        values["variants"]["shrunk"] = evaluation.shrunk_thresholds(shrunk[row]) if whole else None
         operating = evaluation.bootstrap_operating_point(scores.pixels[row], thresholds[row], samples=1000)
         froc = evaluation.bootstrap_froc(scores.lesions[row], samples=1000)
         pooled = scores.pixels[row].pooled()

@@ -54,6 +54,14 @@ def texts(tracked) -> dict[str, str]:
     return found
 
 
+def test_what_is_settled_is_not_called_open(texts):
+    """A value without a source is quoted nowhere, and no page doubts that the photographs' quality is the official release's."""
+    pages = {name: text for name, text in texts.items() if name.endswith((".md", ".ipynb", ".json", ".py"))}
+    assert not [name for name, text in pages.items() if "0.56" + "46" in text]
+    doubts = re.compile(r"(?:release|quality|original)[^.]{0,80}could\s+not\s+be\s+" + "settled")
+    assert not [name for name, text in pages.items() if doubts.search(text)]
+
+
 def test_environment_yml_installs_what_make_does():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     extras = re.search(r"--editable '\.\[([a-z,]+)\]'", (ROOT / "Makefile").read_text())[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maa.errors import MaaError
-from maa.evaluation import Interval, PixelScores, decide, holm, p_value, paired_bootstrap, quantise, ruling
+from maa.evaluation import Interval, PixelScores, decide, detectable, holm, p_value, paired_bootstrap, quantise, ruling
 
 
 def scores(help_=0.0, images=8, seed=0):
@@ -118,3 +118,11 @@ def test_runs_are_paired_too():
 def test_no_contrast_no_decision(contrasts):
     with pytest.raises(MaaError, match="without a pair"):
         decide(contrasts)
+
+
+def test_a_detectable_difference_is_detected_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    difference = detectable(0.04, 54)
+    means = rng.normal(difference, 0.04, (4000, 54)).mean(1)
+    assert np.mean(np.abs(means) > 1.96 * 0.04 / np.sqrt(54)) == pytest.approx(0.8, abs=0.03)
+    assert detectable(0.04, 10) > detectable(0.04, 54) and detectable(0.04, 10, 0.05 / 4) > detectable(0.04, 10)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import auc
 
 from maa.errors import MaaError
-from maa.evaluation import PixelScores, bootstrap_mean, fixed_thresholds, shrink, shrunk_thresholds
+from maa.evaluation import PixelScores, bootstrap_mean, fixed_thresholds, quantise, shrink, variants
 
 
 def example(height=130, width=170, seed=0):
@@ -25,7 +25,7 @@ def test_the_field_is_cut_out_padded_to_a_square_and_shrunk_by_area():
     height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
     assert height == 99 and width < height
     side = 33
-    small, mask = shrink("a", levels, truth, fov, side)
+    small, mask = shrink(levels, truth, fov, side)
     square = np.zeros((99, 99))
     left = (99 - width) // 2
     square[:, left : left + width] = levels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -41,7 +41,7 @@ def test_a_mask_is_taken_at_twice_the_side_and_then_by_halves():
     truth[4:6, 4:8] = True  # half of one
     truth[8, 8:16:2] = True  # lies between the places that are looked at
     truth[13, 13] = True  # less than half of one
-    _, mask = shrink("a", np.zeros((16, 16), np.uint16), truth, fov, side=4)
+    _, mask = shrink(np.zeros((16, 16), np.uint16), truth, fov, side=4)
     expected = np.zeros((4, 4), bool)
     expected[0, 0] = expected[1, 1] = True
     assert (mask == expected).all()
@@ -49,10 +49,33 @@ def test_a_mask_is_taken_at_twice_the_side_and_then_by_halves():
 
 def test_what_is_smaller_than_the_square_is_not_shrunk():
     levels, truth, fov = example()
-    assert shrink("a", levels, truth, fov) is None
-    assert shrink("a", levels, truth, np.zeros_like(fov)) is None
-    with pytest.raises(MaaError, match="not the image's"):
-        shrink("a", levels, truth[1:], fov)
+    assert shrink(levels, truth, fov) is None
+    assert shrink(levels, truth, np.zeros_like(fov)) is None
+    scores = PixelScores()
+    scores.add("a", levels, truth, fov)
+    assert scores.shrunk() is None and variants(scores)["shrunk"] is None
+
+
+def test_scores_keep_the_shrunk_map_as_fine_as_its_thresholds(monkeypatch):
+    monkeypatch.setattr(shrink, "__defaults__", (64,))
+    parts = [example(seed=seed) for seed in range(3)]
+    levels = parts[0][0]
+    levels[:4] = quantise(np.linspace(0, 1, 33))[:, None].repeat(levels.shape[1], 1)[:4]  # levels that lie at a threshold
+    scores = PixelScores()
+    for index, part in enumerate(parts):
+        scores.add(str(index), *part)
+    healthy = example(seed=9)
+    scores.add("healthy", healthy[0], np.zeros_like(healthy[1]), healthy[2], diseased=False)
+    direct = PixelScores()
+    for index, part in enumerate(parts):
+        direct.add(str(index), *shrink(*part))
+    expected = fixed_thresholds(*direct.pooled(), 33)
+    assert variants(scores)["shrunk"] == pytest.approx(expected, abs=1e-12)
+    assert scores.shrunk()[0].sum() == direct.pooled()[0].sum()
+    again = PixelScores()
+    for name in scores.names:
+        again.extend(PixelScores.from_arrays(scores.subset([name]).arrays()))
+    assert variants(again)["shrunk"] == variants(scores)["shrunk"]
 
 
 def torchmetrics_curve(levels, truth, count):
@@ -71,8 +94,7 @@ def test_33_thresholds_are_joined_by_trapezoids_and_not_by_steps_as_torchmetrics
     levels[truth & (levels > 60000)] = 60000
     scores = PixelScores()
     scores.add("a", levels, truth, fov)
-    ours = shrunk_thresholds(scores)
-    assert ours == fixed_thresholds(*scores.pooled(), 33)
+    ours = fixed_thresholds(*scores.pooled(), 33)
     precision, recall = torchmetrics_curve(levels[fov], truth[fov], 33)
     # No level lies on a threshold, so that "above" and "at or above" are one; only where nothing is called do the rules differ.
     assert not np.isin(np.linspace(0, 1, 33)[1:] * 65535, levels).any()
