@@ -116,9 +116,10 @@ test: setup browser  ## Test the package, the notebooks and the built book, and 
 	MAA_BOOK=$(HTML) $(BIN)/python -m pytest --cov --cov-report=term tests && \
 	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
+KILLS ?= 10
 .PHONY: hostile
-hostile: setup  ## A thousand hostile files and fifty kills, which make test leaves out (some ten minutes)
-	@$(BIN)/python -m pytest -q -m hostile tests
+hostile: setup  ## A thousand hostile files, and kills at random moments (KILLS of each kind of run), which make test leaves out
+	@MAA_KILLS=$(KILLS) $(BIN)/python -m pytest -q -m hostile tests
 
 .PHONY: serve
 serve: setup  ## Show the book at localhost:8000, and rebuild it when a file changes

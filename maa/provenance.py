@@ -12,9 +12,12 @@ import json
 import os
 import platform
 import secrets
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,6 +76,18 @@ def environment() -> dict[str, object]:
     }
 
 
+def read_json(path: PathLike, remedy: str) -> Json:
+    """Read back the JSON object in a file; a MaaError, which ends in what to do about it, when it is damaged."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes()) if path.is_file() else None  # a pipe would never end
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise MaaError(f"{path} is damaged: {remedy}.")
+    return content
+
+
 def write_json(path: PathLike, content: object) -> None:
     """Write a results file in one step: whole, or not at all."""
     text = json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n"
@@ -92,7 +107,8 @@ def write_arrays(path: PathLike, arrays: dict[str, Any]) -> None:
 def write_in_one_step(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Have ``write(file)`` fill a file under another name, and rename it when it is complete.
 
-    A MaaError when the place cannot be written to.
+    What killed processes left half-written of the same file goes.  So, of two processes that write it at the same time, the first
+    wins.  A MaaError when the place cannot be written to.
     """
     path = Path(path)
     partial = partial_path(path)
@@ -101,9 +117,14 @@ def write_in_one_step(path: PathLike, write: Callable[[BinaryIO], object]) -> No
         try:
             with open(partial, "wb") as file:
                 write(file)
-            os.replace(partial, path)
+            try:
+                os.replace(partial, path)
+            except FileNotFoundError:
+                if not path.exists():  # else it went when another process was faster
+                    raise
         finally:
             partial.unlink(missing_ok=True)
+        remove_partials(path)
     except OSError as error:
         raise MaaError(
             f"{path} cannot be written ({error.strerror or error}): make room there, or name another folder "
@@ -118,6 +139,17 @@ def partial_path(path: PathLike) -> Path:
     """
     path = Path(path)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def remove_partials(path: PathLike) -> None:
+    """Remove what killed processes left half-written under a `partial_path` of a file or folder, which is whole itself."""
+    path = Path(path)
+    for left in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):  # one that another process of Windows has open
+                left.unlink()
 
 
 def _plain(value: Any) -> object:

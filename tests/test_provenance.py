@@ -10,7 +10,7 @@ import pytest
 
 from maa import provenance
 from maa.errors import MaaError
-from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, write_json
+from maa.provenance import cache_folder, code_fingerprint, environment, fingerprint, partial_path, read_json, write_json
 from maa.training import PRNConfig, Schedule
 
 SOURCE = '''"""Module."""
@@ -138,3 +138,47 @@ def test_a_place_that_cannot_be_written_is_named_in_a_sentence(tmp_path):
 def test_names_of_partial_files_are_never_twice_the_same(tmp_path):
     names = {provenance.partial_path(tmp_path / "a.json") for _ in range(100)}
     assert len(names) == 100 and all(name.parent == tmp_path and name.name.startswith(".a.json.") for name in names)
+
+
+def test_what_killed_processes_left_of_a_file_goes_when_it_is_whole(tmp_path):
+    left, folder, other = (partial_path(tmp_path / name) for name in ("a[1].json", "a[1].json", "b.json"))
+    left.write_text("{")
+    folder.mkdir()
+    (folder / "a").write_text("{")
+    other.write_text("{")
+    write_json(tmp_path / "a[1].json", {})
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a[1].json", other])
+
+
+def test_of_two_processes_that_write_a_file_at_once_the_first_wins(tmp_path, monkeypatch):
+    path, rename = tmp_path / "a.json", os.replace
+
+    def beaten(source, target):
+        monkeypatch.setattr(provenance.os, "replace", rename)
+        write_json(path, {"first": 1})
+        rename(source, target)
+
+    monkeypatch.setattr(provenance.os, "replace", beaten)
+    write_json(path, {"second": 2})
+    assert json.loads(path.read_text()) == {"first": 1} and os.listdir(tmp_path) == ["a.json"]
+
+
+#: What may stand in a file that a disk or a person damaged.
+DAMAGED = [b"", b"{", b"[]", b"null", b"1", b"\xff", b"\0" * 40, b"[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_damaged_json_is_one_sentence(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(MaaError) as error:
+        read_json(path, "remove it")
+    assert str(error.value) == f"{path} is damaged: remove it."
+    write_json(path, {"whole": [1]})
+    assert read_json(path, "remove it") == {"whole": [1]}
+
+
+def test_a_pipe_in_the_place_of_json_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(MaaError, match="damaged"):
+        read_json(tmp_path / "a.json", "remove it")

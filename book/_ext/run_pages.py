@@ -10,6 +10,7 @@ cores two at a time took several times as long as one after the other.
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +23,7 @@ from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
 from myst_nb.core.read import create_nb_reader
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
+from stale_pages import remember
 
 from maa.provenance import write_json
 
@@ -109,9 +111,13 @@ def run_pages(app, env, added, changed, removed):
                 data = {"execution_seconds": result.time}
                 bundle = CacheBundleIn(result.nb, str(env.doc2path(page)), data=data)
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+                remember(env, page)
                 logger.info("%s: done in %.0f s", page, result.time)
             running = {page: time.monotonic() - begun[page] for page in open_pages.values() if page in begun}
             logger.info(in_words(list(notebooks), done, running, seconds_left(expected, done, running)))
+    except KeyboardInterrupt:  # whole pages are kept, as after a kill; kernels end with us, threads only with their pages
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     finally:
         pool.shutdown(cancel_futures=True)
     if failed:

@@ -4,19 +4,25 @@ jupyter-cache keys a page on its own code cells.  What a page shows depends on m
 imports, on those that they import, on results files, on the libraries and on the data named.  Of the modules it is what
 their code does that counts, so a comment or a docstring runs nothing again; but where a page prints source (it imports
 `inspect`), every letter counts of the functions and classes that it names.
+
+A build that is killed leaves half-written pages and pictures which Sphinx and MyST-NB take for whole, so the next one reads and
+writes all pages again.  It runs those that had not run.
 """
 
 import ast
 import hashlib
 import json
 import os
+import shutil
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
 from myst_nb.core.read import read_myst_markdown_notebook
 
 import maa
@@ -24,6 +30,7 @@ from maa.provenance import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(maa.__file__).parent
+UNFINISHED = ".unfinished"  # lies in the folder of the built pages while they are written
 
 
 def code_of(page: Path) -> str:
@@ -115,29 +122,66 @@ def known(env) -> Path:
     return Path(env.mystnb_config.execution_cache_path) / "inputs.json"
 
 
+def known_inputs(env):
+    with suppress(OSError, ValueError, TypeError):  # without them, every page is stale
+        return dict(json.loads(known(env).read_text()))
+    return {}
+
+
+def begin(app):
+    """Mark the built pages as unfinished, and notice where an earlier build left them so."""
+    mark = Path(app.outdir, UNFINISHED)
+    app.maa_interrupted = mark.exists()
+    mark.touch()
+
+
+def finish(app, error):
+    if error is None:
+        Path(app.outdir, UNFINISHED).unlink(missing_ok=True)
+
+
 def forget_stale_pages(app, env, added, changed, removed):
     """Drop the outputs of pages whose inputs are not what they were, and have Sphinx read these pages again."""
-    before = json.loads(known(env).read_text()) if known(env).is_file() else {}
+    before = known_inputs(env)
     env.maa_inputs = {page: inputs(Path(env.doc2path(page))) for page in env.found_docs if code_of(Path(env.doc2path(page)))}
     stale = {page for page, now in env.maa_inputs.items() if before.get(page) != now}
     sources = {str(env.doc2path(page)) for page in stale}
     cache = get_cache(env.mystnb_config.execution_cache_path)
+    remove_half_written(cache)
     for record in cache.list_cache_records():
         if record.uri in sources:
             cache.remove_cache(record.pk)
+    if app.maa_interrupted:
+        shutil.rmtree(env.mystnb_config.output_folder, ignore_errors=True)  # a picture that is there is never written again
+        return sorted(env.found_docs)
     return sorted(stale)
 
 
-def remember(app, doctree):
+def remove_half_written(cache):
+    """Drop what a killed build left of outputs in the cache: a record without its notebook, and the other way round."""
+    whole = set()
+    for record in cache.list_cache_records():
+        try:
+            cache.get_cache_bundle(record.pk)
+            whole.add(record.hashkey)
+        except Exception:  # there is no notebook, or half of one
+            NbCacheRecord.remove_record(record.pk, cache.db)
+    for folder in cache.path.glob("executed/*"):
+        if folder.name not in whole:
+            shutil.rmtree(folder)
+
+
+def remember(env, page):
     """Note the inputs of a page once it has run.  A build that stops before leaves it stale, which is safe."""
-    page = app.env.docname
-    if page in app.env.maa_inputs:
-        file = known(app.env)
-        before = json.loads(file.read_text()) if file.is_file() else {}
-        write_json(file, before | {page: app.env.maa_inputs[page]})
+    inputs = getattr(env, "maa_inputs", {})
+    if page in inputs:
+        before = known_inputs(env)
+        write_json(known(env), before | {page: inputs[page]})
 
 
 def setup(app):
+    app.connect("builder-inited", begin)
     app.connect("env-get-outdated", forget_stale_pages)
-    app.connect("doctree-read", remember)
+    app.connect("doctree-read", lambda app, doctree: remember(app.env, app.env.docname))
+    app.connect("build-finished", finish)
     return {"version": "1", "parallel_read_safe": False}

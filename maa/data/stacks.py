@@ -19,7 +19,7 @@ from maa.data.normalisation import normalise
 from maa.data.photograph import halve
 from maa.errors import MaaError
 from maa.progress import in_threads
-from maa.provenance import partial_path
+from maa.provenance import partial_path, read_json, remove_partials
 
 #: Ground around every photograph, so that a patch may be centred on any of its pixels.
 MARGIN = 128
@@ -142,7 +142,7 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
     """Load and normalise photographs at 1x and 0.5x, once; later calls map the files of the first.
 
     The files are written under another name and renamed when complete, so that an interrupted preparation is never taken for a
-    whole one.  A MaaError when there are no records, or when a photograph or mask cannot be read.
+    whole one.  A MaaError when there are no records, when a photograph or mask cannot be read, or when the files are damaged.
 
     Parameters
     ----------
@@ -154,31 +154,37 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
     if not records:
         raise MaaError("There are no photographs to prepare: check the data folder and its split.")
     folder = Path(folder)
-    if not (folder / "about.json").exists():
+    about, remedy = folder / "about.json", f"remove the folder {folder}, and the photographs are prepared again"
+    if not folder.exists():
         partial = partial_path(folder)
         try:
             partial.mkdir(parents=True)
             _write_stacks(records, partial)
-            try:
-                os.replace(partial, folder)
-            except OSError:
-                if not (folder / "about.json").exists():  # else another process was faster, with the same files
-                    raise
+            os.replace(partial, folder)
+            remove_partials(folder)
         except OSError as error:
-            raise MaaError(
-                f"{folder.parent} cannot be written to ({error.strerror or error}): make room there, or name another folder for "
-                "what is prepared with MAA_CACHE."
-            ) from None
+            if not about.exists():  # else another process was faster, with the same files
+                raise MaaError(
+                    f"{folder.parent} cannot be written to ({error.strerror or error}): make room there, or name another folder "
+                    "for what is prepared with MAA_CACHE."
+                ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    index = json.loads((folder / "about.json").read_text())
+    index = read_json(about, remedy)
 
     def stack(scale: float) -> ImageStack:
         pixels, labels = (np.memmap(folder / f"{what}-{scale}.u8", np.uint8, mode="r") for what in ("pixels", "labels"))
-        shapes, diseased = np.array(index["shapes"][str(scale)]), np.array(index["diseased"], bool)
-        return ImageStack.whole(pixels, labels, shapes, index["names"], diseased, scale)
+        shapes, diseased = np.array(index["shapes"][str(scale)], int), np.array(index["diseased"], bool)
+        stack = ImageStack.whole(pixels, labels, shapes, index["names"], diseased, scale)
+        sizes = ((shapes + 2 * MARGIN).prod(axis=1) * 3).sum(), shapes.prod(axis=1).sum()
+        if sizes != (pixels.size, labels.size) or not len(records) == len(stack) == len(shapes) == len(diseased):
+            raise ValueError("the files are not those of the index")
+        return stack
 
-    return stack(1.0), stack(0.5)
+    try:
+        return stack(1.0), stack(0.5)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        raise MaaError(f"{about} or a file beside it is damaged: {remedy}.") from None
 
 
 def _write_stacks(records: Sequence[Record], folder: Path) -> None:

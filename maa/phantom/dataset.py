@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from maa.data.photograph import LESIONS, Fundus
 from maa.errors import MaaError
 from maa.phantom.camera import take_photograph
 from maa.phantom.config import PhantomConfig
+from maa.provenance import partial_path, remove_partials
 
 _SPLITS = {"train": "a. Training Set", "test": "b. Testing Set"}
 _MASK_FOLDERS = {kind: f"{number}. {name.title()}" for number, (kind, name) in enumerate(LESIONS.items(), start=1)}
@@ -99,7 +99,7 @@ def write_dataset(
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        (draft := partial_path(out)).mkdir()
     except OSError as error:
         raise MaaError(f"The phantoms cannot be written to {out} ({error.strerror}); choose another place.") from error
 
@@ -121,10 +121,10 @@ def write_dataset(
             rows = ["Image name,Retinopathy grade,Risk of macular edema ", *(f"{name},0,0" for name, ill, _ in jobs if not ill)]
             table = "B. Disease Grading/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"
             write(table, "".join(f"{row}\r\n" for row in rows).encode())
-        draft.chmod(0o755)
         if out.is_dir():
             out.rmdir()
         os.replace(draft, out)
+        remove_partials(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from maa.provenance import Json
+from maa.provenance import Json, read_json
 
 #: Where the results of the repository are when only the package was installed, as on Colab.
 PUBLISHED = "https://raw.githubusercontent.com/maa-book/maa/main/results"
@@ -27,7 +27,7 @@ def published(name: str, file: str = "results") -> Json | None:
     Returns
     -------
     dict or None
-        None where the file is neither in the checkout nor to be had from the network.
+        None where the file is neither in the checkout nor to be had from the network; a MaaError where it is damaged.
 
     Notes
     -----
@@ -36,7 +36,7 @@ def published(name: str, file: str = "results") -> Json | None:
     own = os.environ.get("MAA_RESULTS")
     local = Path(own or Path(__file__).parents[2] / "results") / name / f"{file}.json"
     if own or local.exists():
-        return dict(json.loads(local.read_text())) if local.exists() else None
+        return read_json(local, "run the command that wrote it again") if local.exists() else None
     try:  # always https: PUBLISHED
         with urllib.request.urlopen(f"{PUBLISHED}/{name}/{file}.json", timeout=10) as reply:  # nosec B310
             return dict(json.load(reply))

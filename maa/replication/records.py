@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,7 +12,7 @@ from maa.errors import MaaError
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
-from maa.provenance import Json, PathLike, fingerprint, write_json
+from maa.provenance import Json, PathLike, fingerprint, read_json, write_json
 from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 Config = HGNConfig | WindowConfig | PRNConfig | CandidateConfig | UNetConfig
@@ -105,10 +104,11 @@ class Record:
     @classmethod
     def read(cls, path: PathLike) -> Record:
         """What was written of a run; a MaaError when the file is damaged."""
+        remedy = "remove its folder, and the run is done again"
         try:
-            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise MaaError(f"{path} is damaged: remove its folder, and the run is done again.") from None
+            return cls.from_json(read_json(path, remedy))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise MaaError(f"{path} is damaged: {remedy}.") from None
 
 
 def _config(kind: type[C], content: Json) -> C:
@@ -139,9 +139,9 @@ class Trained(Generic[N]):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What was measured of the model so far."""
+        """What was measured of the model so far; a MaaError when the file is damaged."""
         file = self.path.with_name("metrics.json")
-        return dict(json.loads(file.read_text())) if file.exists() else {}
+        return read_json(file, "remove it, and it is measured again") if file.exists() else {}
 
     def add_metrics(self, **metrics: float) -> None:
         """Keep what was measured of the model, beside its record."""

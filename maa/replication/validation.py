@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -51,9 +52,10 @@ class Validation:
         """A map of a photograph by a network: from the cache, where ``make()`` puts it the first time."""
         key = fingerprint(self.data, run.record.key, what, recipe("maps"), str(device()), precision(device()))
         path = cache_folder() / f"maps-{key[:16]}" / f"{self.stacks[0].names[index]}.npy"
-        if not path.exists():
-            write_array(path, make())
-        return np.load(path)
+        with suppress(OSError, ValueError, EOFError):  # there is none, or it is damaged
+            return np.load(path)
+        write_array(path, map_ := make())
+        return map_
 
     def alone(self, run: Trained[HGN], index: int) -> np.ndarray:
         """The map that a hypothesis generation network of either scale gives without the other."""

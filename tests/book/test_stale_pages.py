@@ -7,6 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.cache.db import NbCacheRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -92,6 +95,31 @@ def executed(book: Path) -> set[str]:
     done = subprocess.run([sys.executable, "-m", "sphinx", "-W", ".", "_build/html"], cwd=book, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return set(re.findall(r"(\w+)\.\w+: .*Executed notebook", re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)))
+
+
+def test_what_a_killed_build_left_in_the_cache_goes(tmp_path):
+    cache = get_cache(tmp_path)
+    for number in range(4):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(str(number))])
+        cache.cache_notebook_bundle(CacheBundleIn(notebook, f"{number}.ipynb"), check_validity=False)
+    whole, half, none, alone = cache.list_cache_records()
+    at = {record: tmp_path / "executed" / record.hashkey for record in (whole, half, none, alone)}
+    (at[half] / "base.ipynb").write_text((at[half] / "base.ipynb").read_text()[:40])
+    (at[none] / "base.ipynb").unlink()
+    NbCacheRecord.remove_record(alone.pk, cache.db)
+    stale_pages.remove_half_written(cache)
+    assert [record.pk for record in cache.list_cache_records()] == [whole.pk]
+    assert [path.name for path in (tmp_path / "executed").iterdir()] == [whole.hashkey]
+
+
+@pytest.mark.book
+def test_pages_that_a_killed_build_left_half_written_are_written_again(book):
+    executed(book)
+    whole = {path: path.read_bytes() for path in (book / "_build" / "html").glob("*.html")}
+    (book / "_build" / "html" / "computes.html").write_text("<!DOC")
+    assert executed(book) == set() and (book / "_build" / "html" / "computes.html").read_text() == "<!DOC"
+    (book / "_build" / "html" / stale_pages.UNFINISHED).touch()
+    assert executed(book) == set() and {path: path.read_bytes() for path in whole} == whole
 
 
 @pytest.mark.book

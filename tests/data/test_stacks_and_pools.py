@@ -39,6 +39,7 @@ from maa.data import (
 )
 from maa.data import stacks as stacks_module
 from maa.errors import MaaError
+from maa.provenance import partial_path
 
 
 class Plain:
@@ -226,6 +227,39 @@ def test_what_a_killed_process_of_the_same_number_left_does_not_matter(drawn_rec
         (tmp_path / name).mkdir()
         (tmp_path / name / "pixels-1.0.u8").write_bytes(b"half")
     assert len(build_stacks(drawn_records[:1], tmp_path / "stack")[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("about.json", None),
+        ("about.json", b""),
+        ("about.json", b"{}"),
+        ("about.json", b"[1]"),
+        ("about.json", b'{"names": 1, "diseased": 2, "shapes": 3}'),
+        ("about.json", b'{"names": ["a"], "diseased": [true], "shapes": {"1.0": [[2, 2]], "0.5": [[1, 1]]}}'),
+        ("about.json", b'{"names": ["a"], "diseased": [true], "shapes": {"1.0": [["x", 2]], "0.5": [[1]]}}'),
+        ("pixels-1.0.u8", None),
+        ("pixels-1.0.u8", b""),
+        ("labels-0.5.u8", b"short"),
+    ],
+)
+def test_a_damaged_stack_is_one_sentence(drawn_records, tmp_path, file, content):
+    build_stacks(drawn_records[:1], tmp_path / "stack")
+    damaged = tmp_path / "stack" / file
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    with pytest.raises(MaaError, match="damaged: remove the folder .*stack, and the photographs are prepared again"):
+        build_stacks(drawn_records[:1], tmp_path / "stack")
+
+
+def test_what_killed_processes_left_of_a_stack_goes(drawn_records, tmp_path):
+    left = partial_path(tmp_path / "stack")
+    left.mkdir()
+    (left / "pixels-1.0.u8").write_bytes(b"half")
+    build_stacks(drawn_records[:1], tmp_path / "stack")
+    assert os.listdir(tmp_path) == ["stack"]
 
 
 def test_photographs_keep_their_order_though_threads_prepare_them(drawn_records, tmp_path):

@@ -15,8 +15,9 @@ from maa.errors import MaaError
 from maa.hardware import precision
 from maa.replication import study as study_module
 from maa.replication.profiles import FULL, LESSON, PROFILES, QUICK, Profile
+from maa.replication.published import published
 from maa.replication.recipes import RECIPES
-from maa.replication.records import Record
+from maa.replication.records import Record, Trained
 from maa.replication.reproduce import REFINEMENTS
 from maa.replication.study import Study
 from maa.training import HGNConfig, HGNTask, PRNConfig, PRNTask, Probe, Schedule
@@ -137,6 +138,18 @@ def test_a_damaged_record_is_one_sentence(tmp_path, content):
     with pytest.raises(MaaError, match="damaged: remove its folder") as error:
         Record.read(tmp_path / "run.json")
     assert str(tmp_path / "run.json") in str(error.value)
+
+
+def test_damaged_measures_and_published_results_are_one_sentence(tmp_path, monkeypatch):
+    trained = Trained(None, None, tmp_path / "weights.safetensors")
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(MaaError, match="metrics.json is damaged: remove it"):
+        trained.add_metrics(f1=0.5)
+    monkeypatch.setenv("MAA_RESULTS", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "crossval.json").write_text('{"readings": {')
+    with pytest.raises(MaaError, match="crossval.json is damaged: run the command"):
+        published("mine", "crossval")
 
 
 class Reached(Exception):
