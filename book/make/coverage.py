@@ -57,7 +57,7 @@ def scores(lesion, above):
     })  # fmt: skip
 
 
-def population(many=4000):
+def population(many=40_000):
     """Average precision of the whole population as a function of a training's luck, by system; and spreads, to compare with IDRiD's."""
     rng = np.random.default_rng(12345)
     lesion, above, gain = photographs(rng, many)

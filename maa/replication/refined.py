@@ -37,8 +37,6 @@ SIDE = 1024
 WIDER = 2, 1
 #: Marks meet that are at most so many pixels of the refined mask apart (one is about 3.33 of the photograph's).
 TOLERANCE = 2
-#: So many of the surest dark dots are shown in ch:real.
-SUREST = 24
 #: The marks that a map is measured against: the official ones; the same after a journey through the frame of the refined ones, which
 #: tells what its coarser grain does; and the refined ones.
 RULERS = ("official", "official, coarse", "refined")
@@ -153,9 +151,8 @@ def compare_marks(dataset: Dataset, marks: PathLike, weights: PathLike, out: Pat
     Returns
     -------
     dict
-        "agreement" of the marks in all photographs and in those of validation; "rows", for each row of the system its average precision,
-        its variants and its gains by each of `RULERS`, its false alarms and how many of them were marked; "dark_dots", those of the last row's false alarms that look like a microaneurysm (see
-        `maa.evaluation.false_positive_breakdown`), and how many were marked; "ceiling", what the official marks
+        "agreement" of the marks in all photographs and in those of validation; "rows", for each row of the system its average precision
+        and gains by each of `RULERS`, its false alarms and how many of them were marked; "ceiling", what the official marks
         themselves would have by the refined ones.
 
     Raises
@@ -193,7 +190,7 @@ def _judge(system: System, study: Study, refined: Mapping[str, np.ndarray]) -> J
     scores = {ruler: {row: evaluation.PixelScores() for row in system.rows} for ruler in RULERS}
     ceiling = evaluation.PixelScores()
     counts = {row: dict.fromkeys(COUNTS, 0) for row in system.rows}
-    dots: list[tuple[float, bool]] = []  # probability, and whether it was marked
+    dots: list[Json] = []
     for index in track([stacks[0].names.index(name) for name in refined], "Measuring by either set of marks"):
         name, label = stacks[0].names[index], stacks[0].label(index)
         truth, fov = (label & MA) > 0, (label & FOV) > 0
@@ -216,14 +213,13 @@ def _judge(system: System, study: Study, refined: Mapping[str, np.ndarray]) -> J
                 numbers, on_mark = marks_of(called, truths["refined"] | added)
                 for dot in breakdown["dark_dots"]:
                     number = numbers[round(dot["row"]), round(dot["column"])]
-                    dots.append((dot["probability"], bool(np.append(False, on_mark)[number])))
+                    dots.append({"image": name, **dot, "marked": bool(np.append(False, on_mark)[number])})
     rows = {}
     for row in system.rows:
         by_ruler = {}
         for ruler, of_ruler in scores.items():
             by_ruler[ruler] = {
                 "average_precision": asdict(evaluation.bootstrap_average_precision(of_ruler[row], samples=1000)),
-                "variants": evaluation.variants(of_ruler[row]),
                 "gains": {
                     other: asdict(evaluation.paired_bootstrap(of_ruler[row], of_ruler[other], samples=1000))
                     for other in ("hgn_1x", "control", "prn_cross_entropy")
@@ -233,13 +229,7 @@ def _judge(system: System, study: Study, refined: Mapping[str, np.ndarray]) -> J
         rows[row] = {"name": ROWS[row], "rulers": by_ruler, "threshold": settings.thresholds[row], **counts[row]}
     return {
         "rows": rows,
-        "dark_dots": {
-            "row": system.final,
-            "dots": len(dots),
-            "marked": sum(marked for _, marked in dots),
-            "surest": min(SUREST, len(dots)),
-            "marked_surest": sum(marked for _, marked in sorted(dots, reverse=True)[:SUREST]),
-        },
+        "dark_dots": {"row": system.final, "dots": len(dots), "marked": sum(dot["marked"] for dot in dots), "each": dots},
         "ceiling": evaluation.average_precision(*ceiling.pooled()),
     }
 

@@ -542,7 +542,7 @@ def test_an_image_is_counted_once(collector):
 
 @pytest.mark.parametrize(
     "measure",
-    [v.measure for v in VARIANTS.values()]
+    [v.measure for name, v in VARIANTS.items() if name not in ("shrunk", "with_healthy")]  # which may be None
     + [
         variants,
         bootstrap_average_precision,
