@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -71,7 +73,15 @@ def _begin() -> None:
     """Let a process that works for another be quiet; Ctrl-C, which a terminal sends to both, is the other's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["MAA_PROGRESS"] = "0"
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     warnings.filterwarnings("ignore", module="PIL")
+
+
+def _end_with(parent: int) -> None:
+    """End when the process that this one works for was killed: loky would let it wait for more work, for minutes."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def each(function: Callable[..., R], items: Sequence[tuple[Any, ...]], description: str) -> Iterator[R]:

@@ -219,8 +219,9 @@ def test_the_grid_in_two_processes_is_what_one_trains_and_is_found_again(run, tm
     assert {path.parent.name: path.read_bytes() for path in (tmp_path / "runs").glob("*/weights.safetensors")} == weights
     assert len(weights) == len(TINY.seeds) * 6
     monkeypatch.setattr(study, "fit", None)
-    again = reproduce(dataset, TINY, tmp_path)
-    assert again["rows"] == results["rows"] and again["settings"] == results["settings"]
+    reproduce(dataset, TINY, tmp_path)
+    one, two = (json.loads((folder / "results.json").read_text()) for folder in (out, tmp_path))
+    assert two["rows"] == one["rows"] and two["settings"] == one["settings"]
 
 
 def test_the_grid_names_each_run_once_and_the_whole_one_has_every_question():

@@ -42,8 +42,9 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path, root,
             close = {"abs": 0.05} if column == "validation_ap" else {"rel": 1e-3}  # of few pixels, whose order rounding changes
             assert two[network][column] == pytest.approx(values, **close), (network, column)
     assert two["error"] == pytest.approx(one["error"], rel=1e-2) and len(set(one["error"])) > 10
-    for what in ("means", "variances"):
-        assert np.concatenate(two[what]) == pytest.approx(np.concatenate(one[what]), rel=1e-3, abs=1e-4)
+    # Of a bias before a batch norm the gradient is nothing but rounding, which AdamW takes for a direction: a step of the learning rate.
+    assert np.concatenate(two["means"]) == pytest.approx(np.concatenate(one["means"]), abs=6e-3)
+    assert np.concatenate(two["variances"]) == pytest.approx(np.concatenate(one["variances"]), rel=1e-2, abs=1e-3)
 
 
 def test_one_process_is_left_as_it_is():
