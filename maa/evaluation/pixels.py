@@ -74,9 +74,8 @@ class PixelScores:
         self.names: list[str] = []
         self.diseased: list[bool] = []
         self._counts: list[np.ndarray] = []  # one (2, 2, LEVELS) uint32 array an image: [outside the field?, lesion?, level]
-        self._shrunk: list[
-            np.ndarray
-        ] = []  # one (2, THRESHOLDS) array an image: [lesion?, thresholds below]; zeros: not shrunk
+        # One (2, THRESHOLDS) array an image: [lesion?, thresholds below]; zeros where the map was not shrunk.
+        self._shrunk: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return len(self.names)
@@ -154,6 +153,7 @@ class PixelScores:
         self.names.append(str(name))
         self.diseased.append(True)
         self._counts.append(np.stack([counts, np.zeros_like(counts)]).astype(np.uint32))
+        self._shrunk.append(np.zeros((2, THRESHOLDS), np.int64))  # where its pixels lie is not known
 
     def per_image(self, healthy: bool = False, outside_field: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Histograms of each image.

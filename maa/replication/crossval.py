@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from maa import evaluation
 from maa.data.idrid import Dataset
 from maa.data.pools import dilate
-from maa.inference.candidates import hypotheses, refined_levels, score_hypotheses
+from maa.inference.candidates import Hypotheses, hypotheses, refine, refined_levels, score_hypotheses
 from maa.inference.maps import FULL_SCALE, log_odds
 from maa.inference.system import FIRST_STAGE, Settings
 from maa.models.hgn import HGN
@@ -165,43 +165,47 @@ def second_stage(found: list[Fold], networks: Mapping[str, list[Trained[PRN]]]) 
     for number, fold in enumerate(found):
         validation = fold.validation
         tried = {(row, weight): Pixels() for row in scores for weight in REFINEMENT_WEIGHTS}
+        seen: list[tuple[int, np.ndarray, Hypotheses, dict[str, np.ndarray]]] = []
         for index in track(validation.photographs, "Scoring the second stage"):
             base, image = validation.maps(index)["fused"], validation.image(index)
             hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
             proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
             lesions, others = int(lesion.sum()), int((image["fov"] & ~lesion).sum())
             true.append(dilate(lesion, NEAR)[tuple(hits.centres.T)])
-            for row in scores:
-                opinion = (
-                    base[tuple(hits.centres.T)] / FULL_SCALE
-                    if row == "control"
-                    else score_hypotheses(networks[row][number].model, validation.stacks, index, hits.centres)
-                )
-                opinions[row].append(log_odds(opinion))
+            opinion = {"control": base[tuple(hits.centres.T)] / FULL_SCALE}
+            for row, runs in networks.items():
+                opinion[row] = score_hypotheses(runs[number].model, validation.stacks, index, hits.centres)
+            seen.append((index, base, hits, opinion))
+            for row, belief in opinion.items():
+                opinions[row].append(log_odds(belief))
                 for weight in REFINEMENT_WEIGHTS:
-                    levels = refined_levels(proposed, hits.owner, opinion, weight)
+                    levels = refined_levels(proposed, hits.owner, belief, weight)
                     tried[row, weight].add_hits(image["name"], levels, truth, lesions, others)
         for row in scores:
-            scores[row].extend(nested({weight: tried[row, weight] for weight in REFINEMENT_WEIGHTS}))
+            weights = nested({weight: tried[row, weight] for weight in REFINEMENT_WEIGHTS})
+            for index, base, hits, opinion in seen:
+                image = validation.image(index)
+                scores[row].add(scores=refine(base, hits, opinion[row], weights[image["name"]]), **image)
     details: Json = {}
     reference = np.concatenate(opinions.get("prn_cross_entropy", opinions["control"]))
     for row, parts in opinions.items():
-        opinion = np.concatenate(parts)
+        said = np.concatenate(parts)
         details[row] = {
-            "candidates_average_precision": float(average_precision_score(np.concatenate(true), opinion)),
-            "slope": float(np.cov(reference, opinion)[0, 1] / reference.var(ddof=1)),
+            "candidates_average_precision": float(average_precision_score(np.concatenate(true), said)),
+            "slope": float(np.cov(reference, said)[0, 1] / reference.var(ddof=1)),
         }
     return scores, details
 
 
-def nested(tried: Mapping[float, Pixels]) -> Pixels:
-    """Each photograph with the weight that gives the others the highest average precision; of equals, the first."""
-    chosen, names = Pixels(), next(iter(tried.values())).names
-    for name in names:
+def nested(tried: Mapping[float, Pixels]) -> dict[str, float]:
+    """For each photograph, the weight that gives the others the highest average precision; of equals, the first."""
+    names = next(iter(tried.values())).names
+
+    def best(name: str) -> float:
         others = [other for other in names if other != name] or [name]
-        best = max(tried, key=lambda weight: evaluation.average_precision(*tried[weight].subset(others).pooled()))
-        chosen.extend(tried[best].subset([name]))
-    return chosen
+        return max(tried, key=lambda weight: evaluation.average_precision(*tried[weight].subset(others).pooled()))
+
+    return {name: best(name) for name in names}
 
 
 def cross_validate(
