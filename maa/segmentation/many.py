@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from maa.data.files import is_dicom
 from maa.errors import MaaError
 from maa.inference.system import AnySystem
 from maa.models.weights import network_fingerprint
@@ -334,7 +335,9 @@ def photographs_of(inputs: Sequence[str | os.PathLike[str]]) -> tuple[list[tuple
                 problems.append(MaaError(f"{given} cannot be read ({error.strerror}): check who may read that folder."))
                 continue
             folders = sum(os.path.isdir(path) for path in there)
-            chosen = [path for path in there if path.suffix.lower() in _SUFFIXES and (os.path.isfile(path) or _dangles(path))]
+            chosen = [
+                path for path in there if not os.path.isdir(path) and (path.suffix.lower() in _SUFFIXES or is_dicom(path))
+            ]
             others = len(there) - len(chosen) - folders
             if not chosen:
                 below = " itself (its folders are not searched)" if folders else ""
