@@ -64,7 +64,7 @@ _limit = threading.RLock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 # So would what libtiff, inside of Pillow, prints past all of Python; where it cannot be reached, as in a Pillow without it, it does.
 with suppress(AttributeError, OSError):
-    _libtiff = ctypes.CDLL(Image.core.__file__)
+    _libtiff = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]  # it is there, undocumented
     _libtiff.TIFFSetErrorHandler(None)
     _libtiff.TIFFSetWarningHandler(None)
 
