@@ -129,9 +129,15 @@ def known_inputs(env):
 
 
 def begin(app):
-    """Mark the built pages as unfinished, and notice where an earlier build left them so."""
+    """Mark the built pages as unfinished; where an earlier build left them so, remove them, but for the mark."""
     mark = Path(app.outdir, UNFINISHED)
+    mark.parent.mkdir(parents=True, exist_ok=True)
     app.maa_interrupted = mark.exists()
+    for path in Path(app.outdir).iterdir() if app.maa_interrupted else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path != mark:
+            path.unlink()
     mark.touch()
 
 
@@ -180,7 +186,7 @@ def remember(env, page):
 
 
 def setup(app):
-    app.connect("builder-inited", begin)
+    begin(app)  # now, since others write there before the first event
     app.connect("env-get-outdated", forget_stale_pages)
     app.connect("doctree-read", lambda app, doctree: remember(app.env, app.env.docname))
     app.connect("build-finished", finish)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from maa.errors import MaaError
 
 _FOV_SIDE = 512  # the field of view is found on a copy whose longer side is about this many pixels
-BLACK = 12  # a frame whose bright parts stay below this grey level (of 255) shows no retina
+BLACK = 12  # below this grey level (of 255) bright parts are too dark for a threshold, and for a judgement of their colour
 _NO_FIELD = (
     "No field of view was found in {}: use a fundus photograph in which the bright retina fills a good part of the frame."
 )

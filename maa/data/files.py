@@ -7,6 +7,7 @@ a decoder is one sentence with the file's name.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import math
@@ -16,7 +17,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -61,6 +62,11 @@ _FOREIGN = {
 _limit = threading.RLock()
 # What Pillow logs of a faulty file would stand on the screen beside our sentence; who wants it adds a handler.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# So would what libtiff, inside of Pillow, prints past all of Python; where it cannot be reached, as in a Pillow without it, it does.
+with suppress(AttributeError, OSError):
+    _libtiff = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]  # it is there, undocumented
+    _libtiff.TIFFSetErrorHandler(None)
+    _libtiff.TIFFSetWarningHandler(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +121,15 @@ def decode(path: str | os.PathLike[str]) -> Decoded:
             raise MaaError(f"There is too little memory to read {path}: close other programs or scale it down first.") from None
         except Exception as error:  # decoders fail in every way there is on a file that is made to
             raise MaaError(damaged(path, error)) from None
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of DICOM, whose names often have no ending; False for what is no regular file or cannot be read."""
+    with suppress(OSError, ValueError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(132)[128:] == b"DICM"
+    return False
 
 
 def eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -227,10 +242,20 @@ def _loaded(path: str | os.PathLike[str], file: BinaryIO, page: int) -> tuple[Im
     deep = picture.mode in ("RGB", "RGBA") and all(";16" in _rawmode(tile) for tile in picture.tile)
     separate = tags.get(_Tag.PlanarConfiguration) == 2 and picture.tile[0][0] == "libtiff"
     _load(picture)
+    if (
+        picture.format == "JPEG2000"
+        and picture.mode in ("RGB", "RGBA")
+        and (bits := _jpeg_2000_bits(file)) > 8
+        and _dark(picture)
+    ):
+        # Pillow leaves the upper 8 of so many bits, and the others are lost.
+        raise MaaError(
+            f"{path} uses less than {bits - 1} of its {bits} bits a channel: save it as TIFF or PNG, or with 8 bits a channel."
+        )
     turn = orientation_of(picture)
     if tags:  # Pillow turns it, unless the number is not written as one
         turn = None if isinstance(written, int) else written
-    if not deep or max(np.asarray(picture.getchannel(name)).max() for name in "RGB") >= 2**6:
+    if not deep or not _dark(picture):
         return upright(picture, turn), ()
     if separate:
         raise MaaError(f"{path} uses less than 15 of its 16 bits, in separate planes: save it with 8 bits a channel.")
@@ -244,6 +269,19 @@ def _loaded(path: str | os.PathLike[str], file: BinaryIO, page: int) -> tuple[Im
     if picture.mode == "RGBA":
         combined.putalpha(picture.getchannel("A"))
     return upright(combined, turn), notes
+
+
+def _dark(picture: Image.Image) -> bool:
+    """Whether the upper two bits of every channel are unused."""
+    return max(int(np.asarray(picture.getchannel(name)).max()) for name in "RGB") < 2**6
+
+
+def _jpeg_2000_bits(file: BinaryIO) -> int:
+    """Bits of the first channel, by the codestream's header."""
+    file.seek(0)
+    head = file.read(2**16)
+    at = head.find(b"\xff\x4f\xff\x51") + 42
+    return (head[at] & 0x7F) + 1 if 42 <= at < len(head) else 8
 
 
 def _deep_ppm(picture: ImageFile.ImageFile, file: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:

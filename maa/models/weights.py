@@ -91,7 +91,7 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         raise MaaError(f"{path} holds the weights of {found}, not of {architecture.__name__}: name the file that holds those.")
     sizes = [value for name, value in arguments.items() if name not in ("scales", "projected")]
     # An argument that is not there is one that came later, and has its default.
-    if not arguments.keys() <= set(_ARGUMENTS[architecture]) or not all(
+    if arguments.keys() | {"projected"} != set(_ARGUMENTS[architecture]) | {"projected"} or not all(
         type(size) is int and 0 < size <= _LARGEST for size in sizes
     ):
         raise damaged

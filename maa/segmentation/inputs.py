@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from maa.data.files import is_dicom
 from maa.errors import MaaError
 from maa.names import printable, safe_name
 from maa.segmentation.one import output_files
@@ -43,7 +44,8 @@ def photographs_of(
             if unread and not there:
                 continue
             folders = sum(os.path.isdir(path) for path in there)
-            chosen = [path for path in there if path.suffix.lower() in _SUFFIXES and (os.path.isfile(path) or dangles(path))]
+            files_ = [path for path in there if not os.path.isdir(path)]
+            chosen = [path for path in files_ if path.suffix.lower() in _SUFFIXES or is_dicom(path)]
             others = len(there) - len(chosen) - folders
             if not chosen:
                 below = " itself (its folders are searched with --recursive)" if folders and not recursive else ""

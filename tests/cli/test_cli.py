@@ -704,7 +704,7 @@ def test_score_measures_the_maps_of_another_method(retinas, maps, tmp_path):
     row, words = stored["rows"]["maps"], " ".join(printed.split())
     assert status == 0 and stored["split"] == "validation" and row["name"] == "dark dots"
     assert printed.rstrip().endswith(f"AUC PR: {row['average_precision']['value']:.4f}")
-    assert f"FROC score, their mean {row['froc']['score']:.4f} (" in words
+    assert f"FROC score, the mean to 8 {row['froc']['score']:.4f} (" in words
     for key in ("thresholds_11", "thresholds_33", "thresholds_256", "roc_auc"):
         assert f" {row['variants'][key]:.4f} " in words
     assert row["variants"]["shrunk"] is None and "shrunk to 1376 x 1376" in words

@@ -165,6 +165,43 @@ def test_what_is_kept_beside_photographs_is_named_with_what_to_do(tmp_path, cont
     refused(tmp_path / "a.jpg", text)
 
 
+def test_jpeg_2000_of_sixteen_bits_that_are_hardly_used_is_refused_and_others_are_not(tmp_path, monkeypatch):
+    """Pillow leaves the upper 8 of them, and writes colours of 8 bits only: 16 are pretended here."""
+    Image.fromarray(photograph()).save(tmp_path / "bright.jp2", "JPEG2000")
+    Image.fromarray(photograph() // np.uint8(8)).save(tmp_path / "dark.jp2", "JPEG2000")
+    assert read_image(tmp_path / "dark.jp2").max() < 40
+    monkeypatch.setattr(picture_files, "_jpeg_2000_bits", lambda file: 16)
+    refused(tmp_path / "dark.jp2", "uses less than 15 of its 16 bits a channel: save it as TIFF or PNG")
+    assert read_image(tmp_path / "bright.jp2").max() > 200
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_bits_of_jpeg_2000_are_those_of_its_header(tmp_path, bits):
+    Image.fromarray(photograph()).save(tmp_path / "a.jp2", "JPEG2000")
+    data = bytearray((tmp_path / "a.jp2").read_bytes())
+    at = data.find(b"\xff\x4f\xff\x51") + 42
+    assert data[at : at + 9] == bytes([7, 1, 1] * 3)
+    data[at] = bits - 1
+    assert picture_files._jpeg_2000_bits(io.BytesIO(data)) == bits
+    assert picture_files._jpeg_2000_bits(io.BytesIO(data[:at])) == 8
+
+
+def test_libtiff_prints_nothing_of_its_own(tmp_path, capfd):
+    Image.fromarray(photograph()).save(tmp_path / "a.tif", "TIFF", compression="tiff_lzw")
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[:200] + bytes(len(whole) // 2) + whole[200 + len(whole) // 2 :])
+    refused(tmp_path / "a.tif", "damaged")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_dicom_is_known_without_an_ending(tmp_path):
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    (tmp_path / "short").write_bytes(b"DICM")
+    os.mkfifo(tmp_path / "pipe")
+    names = ("IM0001", "short", "pipe", "none", ".")
+    assert [name for name in names if picture_files.is_dicom(tmp_path / name)] == ["IM0001"]
+
+
 @pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "PCX", "SGI", "IM", "PDF", "DDS"])
 def test_no_other_decoder_is_ever_started(tmp_path, kind, monkeypatch):
     Image.init()

@@ -145,7 +145,7 @@ def write(folder, number, seed=0):
 
 
 def kinds(folder):
-    """What stands in a folder of photographs and is no file, or none that can be read.  Returns the names of links that lead nowhere."""
+    """What stands in a folder of photographs and is no file, or none that can be read.  Returns the names of what is to be complained of."""
     os.mkfifo(folder / "fifo.jpg")
     (folder / "folder.jpg").mkdir()
     (folder / "device.png").symlink_to("/dev/zero")
@@ -153,4 +153,4 @@ def kinds(folder):
     (folder / "loop_b.jpg").symlink_to("loop_a.jpg")
     (folder / "nowhere.jpg").symlink_to("never fetched")
     (folder / "up.jpg").symlink_to("..")
-    return {"loop_a", "loop_b", "nowhere"}
+    return {"loop_a", "loop_b", "nowhere", "fifo", "device"}

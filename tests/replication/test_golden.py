@@ -9,7 +9,7 @@ from golden import FILE, golden
 from maa.replication.recipes import RECIPES, recipe
 
 #: Relative.  Another processor sums in another order; three steps amplify that, but not beyond this.
-TOLERANCE = {"losses": 2e-3, "weights": 1e-3, "sum": 1e-2, "column": 5e-2, "channels": 1e-4, "lesions": 2e-2}
+TOLERANCE = {"losses": 2e-3, "weights": 5e-3, "sum": 1e-2, "column": 5e-2, "channels": 1e-4, "lesions": 2e-2}
 
 
 @pytest.fixture(scope="module")

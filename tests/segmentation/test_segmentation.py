@@ -378,6 +378,10 @@ def test_what_a_folder_holds_besides_photographs_is_said(eyes):
     jobs, problems, notes = photographs_of([eyes])
     assert [name for _, name in jobs] == ["left", "right"] and problems == []
     assert notes == [f"{eyes}: passed over 1 other file and 1 folder."]
+    (eyes / "IM0001").write_bytes(bytes(128) + b"DICM")  # named with a sentence, as a pipe is that is called a photograph
+    os.mkfifo(eyes / "pipe.jpg")
+    assert [name for _, name in photographs_of([eyes])[0]] == ["IM0001", "left", "pipe", "right"]
+    (eyes / "pipe.jpg").unlink()
     assert "searched with --recursive" in str(photographs_of([eyes.parent])[1][0])
     assert "holds no photograph:" in str(photographs_of([eyes / "more"])[1][0])
 
