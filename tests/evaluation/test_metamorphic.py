@@ -96,7 +96,7 @@ def test_a_perfect_map_is_perfect_and_its_opposite_the_worst(eye):
     perfect = collected((truth * np.uint16(LEVELS - 1), truth, fov))
     table = variants(perfect)
     inside = {name for name in VARIANTS if name != "with_healthy"}
-    assert {table[name] for name in inside - {"without_field_mask", "thresholds_11_all_pixels"}} == {1}
+    assert {table[name] for name in inside - {"without_field_mask", "thresholds_11_all_pixels", "shrunk"}} == {1}
     assert best_f1_threshold(*perfect.pooled()) == 1
     assert operating_point(*perfect.pooled(), 1.0) == {"threshold": 1.0, "f1": 1.0, "precision": 1.0, "recall": 1.0}
     worst = collected((~truth * np.uint16(LEVELS - 1), truth, fov)).pooled()

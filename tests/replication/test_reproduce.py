@@ -108,7 +108,7 @@ def test_evaluating_the_written_weights_repeats_the_numbers(run):
     assert list(again["rows"]) == list(ROWS)
     for row in ROWS:  # the weights that ship are in half precision
         assert again["rows"][row]["average_precision"]["value"] == pytest.approx(
-            results["rows"][row]["seeds"][TINY.seeds.index(results["seed"])], rel=2e-2
+            results["rows"][row]["seeds"][TINY.seeds.index(results["seed"])], rel=5e-2
         )
 
 
