@@ -182,10 +182,7 @@ def mine_batch_hard(
     A loss that stays at the margin is the sign of collapse: all embeddings fell onto one point.
     Explained in ch:refinement.
     """
-    positive, negative = _pair_masks(labels)
-    farthest, nearest = torch.where(positive, distances, -torch.inf).max(1), torch.where(negative, distances, torch.inf).min(1)
-    usable = ((farthest.values > -torch.inf) & (nearest.values < torch.inf)).nonzero().squeeze(1)
-    return usable, farthest.indices[usable], nearest.indices[usable]
+    return _hardest(distances, *_pair_masks(labels))
 
 
 MINERS = {"random": mine_random, "semi-hard": mine_semi_hard, "batch-hard": mine_batch_hard}
@@ -293,14 +290,12 @@ def soft_triplet_loss(embedding: Tensor, labels: Tensor, photographs: Tensor) ->
     -----
     Explained in ch:embedding.  Anchors of both classes, as in `mine_batch_hard`.
     """
-    distances = pairwise_distance(embedding)
-    same = labels.unsqueeze(0) == labels.unsqueeze(1)
-    positive = same & (photographs.unsqueeze(0) != photographs.unsqueeze(1))
-    usable = positive.any(1) & (~same).any(1)
-    farthest = distances.masked_fill(~positive, -torch.inf).amax(1)[usable]
-    nearest = distances.masked_fill(same, torch.inf).amin(1)[usable]
-    anchors = max(1, len(farthest))
-    return F.softplus(farthest - nearest).sum() / anchors, (farthest > nearest).sum() / anchors
+    same, negative = _pair_masks(labels)
+    elsewhere = photographs.unsqueeze(0) != photographs.unsqueeze(1)
+    anchor, *others = _hardest(pairwise_distance(embedding.detach()), same & elsewhere, negative)
+    to_positive, to_negative = (_distance_between(embedding, anchor, other, "euclidean") for other in others)
+    anchors = max(1, len(anchor))
+    return F.softplus(to_positive - to_negative).sum() / anchors, (to_positive > to_negative).sum() / anchors
 
 
 def joint_loss(
@@ -365,6 +360,13 @@ def count_triplets(labels: Tensor) -> int:
     """
     sizes = labels.unique(return_counts=True)[1]  # type: ignore[no-untyped-call]
     return int((sizes * (sizes - 1) * (len(labels) - sizes)).sum())
+
+
+def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One triplet an anchor, where it has both: the farthest of its positives and the nearest of its negatives, (B, B) bool each."""
+    farthest, nearest = torch.where(positive, distances, -torch.inf).max(1), torch.where(negative, distances, torch.inf).min(1)
+    usable = ((farthest.values > -torch.inf) & (nearest.values < torch.inf)).nonzero().squeeze(1)
+    return usable, farthest.indices[usable], nearest.indices[usable]
 
 
 def _pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,21 +46,17 @@ class PRN(nn.Module):
         self, width: int = 16, embedding_size: int = 64, depth: int = DEPTH, scales: str = "both", projected: bool = False
     ) -> None:
         super().__init__()
-        self.width, self.embedding_size, self.depth, self.scales, self.projected = (
-            width,
-            embedding_size,
-            depth,
-            scales,
-            projected,
-        )
+        self.width, self.embedding_size, self.depth = width, embedding_size, depth
+        self.scales, self.projected = scales, projected
         self.levels = {"both": (0, 1), "1x": (0,), "0.5x": (1,)}[scales]
         towers = [Trunk(width, depth) for _ in self.levels]
         self.towers = nn.ModuleList(towers)
         self.embedding = nn.Linear(sum(tower.features for tower in towers), embedding_size)
-        self.projection = nn.Linear(embedding_size, embedding_size) if projected else nn.Identity()
+        if projected:
+            self.projection = nn.Linear(embedding_size, embedding_size)
         self.classifier = nn.Linear(embedding_size, 1)
-        # Points on the unit sphere span logits of a few units only if the classifier may scale them.
         if not projected:
+            # Points on the unit sphere span logits of a few units only if the classifier may scale them.
             self.scale = nn.Parameter(torch.tensor(8.0))
         nn.init.constant_(self.classifier.bias, -7.0)  # lesions are rare
 

@@ -28,6 +28,8 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     PRN: ("width", "embedding_size", "depth", "scales", "projected"),
     UNet: ("width",),
 }
+#: Arguments that files from before them do not name.
+_LATER: dict[type[nn.Module], dict[str, Any]] = {PRN: {"projected": False}}
 _LARGEST = 4096  # a width or depth beyond this is no network of ours
 Network = TypeVar("Network", HGN, PRN, UNet)
 
@@ -84,14 +86,13 @@ def load_weights(path: str | os.PathLike[str], architecture: type[Network]) -> N
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["maa"])
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-        found, arguments = header["architecture"], dict(header["arguments"])
+        found, arguments = header["architecture"], _LATER.get(architecture, {}) | dict(header["arguments"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged from None
     if found != architecture.__name__:
         raise MaaError(f"{path} holds the weights of {found}, not of {architecture.__name__}: name the file that holds those.")
     sizes = [value for name, value in arguments.items() if name not in ("scales", "projected")]
-    # An argument that is not there is one that came later, and has its default.
-    if arguments.keys() | {"projected"} != set(_ARGUMENTS[architecture]) | {"projected"} or not all(
+    if arguments.keys() != set(_ARGUMENTS[architecture]) or not all(
         type(size) is int and 0 < size <= _LARGEST for size in sizes
     ):
         raise damaged
