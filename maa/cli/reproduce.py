@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from maa.cli.base import (
     ClusterOption,
@@ -18,6 +18,10 @@ from maa.cli.base import (
     writable_folder,
 )
 from maa.progress import duration
+
+if TYPE_CHECKING:
+    from maa.data.idrid import Dataset
+    from maa.replication.profiles import Profile
 
 
 @app.command()
@@ -85,7 +89,7 @@ def reproduce(
         say(f"Both tracks, as their weights ship: {out / 'frozen.json'}.")
         experiment(out)
         say(f"Lesions without a label, on phantoms: {out / 'unlabelled.json'}.")
-        crossval(out, data, profile)
+        _crossval(dataset, budget, out)
 
 
 @app.command()
@@ -101,10 +105,15 @@ def crossval(
     """
     dataset = find_dataset(data)
     writable_folder(out)
-    from maa.replication.crossval import cross_validate
     from maa.replication.profiles import PROFILES
 
-    results = cross_validate(dataset, PROFILES[profile], out)
+    _crossval(dataset, PROFILES[profile], out)
+
+
+def _crossval(dataset: Dataset, budget: Profile, out: Path) -> None:
+    from maa.replication.crossval import cross_validate
+
+    results = cross_validate(dataset, budget, out)
     for row, values in results["rows"].items():
         interval = values["average_precision"]
         say(f"{row:36} {interval['value']:.4f}  ({interval['low']:.4f} to {interval['high']:.4f})")

@@ -9,9 +9,7 @@ import numpy as np
 from scipy import special
 
 from maa.errors import MaaError
-from maa.evaluation.intervals import Interval, Scores, p_value, paired_bootstrap
-
-__all__ = ["LEVEL", "NEGLIGIBLE", "Decision", "decide", "detectable", "holm", "p_value", "ruling"]
+from maa.evaluation.intervals import Interval, Scores, paired_bootstrap
 
 #: A corrected p-value below this is an effect.
 LEVEL = 0.05

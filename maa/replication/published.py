@@ -33,9 +33,8 @@ def published(name: str, file: str = "results") -> Json | None:
     -----
     ``MAA_RESULTS`` names another folder to look in, and nowhere else: for a book about a replication of one's own.
     """
-    own = os.environ.get("MAA_RESULTS")
-    local = Path(own or Path(__file__).parents[2] / "results") / name / f"{file}.json"
-    if own or local.exists():
+    local = _results() / name / f"{file}.json"
+    if os.environ.get("MAA_RESULTS") or local.exists():
         return read_json(local, "run the command that wrote it again") if local.exists() else None
     try:  # always https: PUBLISHED
         with urllib.request.urlopen(f"{PUBLISHED}/{name}/{file}.json", timeout=10) as reply:  # nosec B310
@@ -46,9 +45,11 @@ def published(name: str, file: str = "results") -> Json | None:
 
 def recorded_runs() -> list[Json]:
     """The record of every training behind the results files; none where only the package was installed."""
-    own = os.environ.get("MAA_RESULTS")
-    folder = Path(own or Path(__file__).parents[2] / "results")
-    return [dict(json.loads(path.read_text())) for path in sorted(folder.glob("*/runs/*/run.json"))]
+    return [read_json(path, "do the run again") for path in sorted(_results().glob("*/runs/*/run.json"))]
+
+
+def _results() -> Path:
+    return Path(os.environ.get("MAA_RESULTS") or Path(__file__).parents[2] / "results")
 
 
 class Reported(NamedTuple):

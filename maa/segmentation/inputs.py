@@ -43,10 +43,9 @@ def photographs_of(
             problems += unread
             if unread and not there:
                 continue
-            folders = sum(os.path.isdir(path) for path in there)
-            files_ = [path for path in there if not os.path.isdir(path)]
-            chosen = [path for path in files_ if path.suffix.lower() in _SUFFIXES or is_dicom(path)]
-            others = len(there) - len(chosen) - folders
+            no_folders = [path for path in there if not os.path.isdir(path)]
+            chosen = [path for path in no_folders if path.suffix.lower() in _SUFFIXES or is_dicom(path)]
+            folders, others = len(there) - len(no_folders), len(no_folders) - len(chosen)
             if not chosen:
                 below = " itself (its folders are searched with --recursive)" if folders and not recursive else ""
                 problems.append(MaaError(f"{given} holds no photograph{below}: name a folder of JPEG, PNG or TIFF files."))
