@@ -99,3 +99,13 @@ def each(function: Callable[..., R], items: Sequence[tuple[Any, ...]], descripti
                 "A process that worked for this one was killed, for want of memory or from outside: run it again, with fewer --jobs."
             ) from None
         raise
+
+
+def in_order(function: Callable[..., R], items: Sequence[tuple[Any, ...]], description: str) -> list[R]:
+    """What `each` gives, in the order of the items."""
+    found = dict(each(_numbered, [(number, function, *item) for number, item in enumerate(items)], description))
+    return [found[number] for number in range(len(items))]
+
+
+def _numbered(number: int, function: Callable[..., R], *item: Any) -> tuple[int, R]:
+    return number, function(*item)

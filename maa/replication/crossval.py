@@ -19,6 +19,7 @@ from maa.inference.maps import FULL_SCALE, log_odds
 from maa.inference.system import FIRST_STAGE, Settings
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
+from maa.parallel import in_order
 from maa.progress import track
 from maa.provenance import Json, PathLike, code_fingerprint, environment, write_json
 from maa.replication.folds import FOLDS, folds
@@ -66,135 +67,139 @@ CONTRASTS: tuple[dict[str, tuple[str, str]], ...] = (
 Pixels = evaluation.PixelScores
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fold:
     """One part of the photographs, as networks that were trained on the others see it.
 
     Attributes
     ----------
-    study : Study
+    part : Dataset
         Its validation photographs are those of the part.
-    validation : Validation
-    centres : dict of str to ndarray, shape (K, 2), int32
-        The candidates of each of them, of healthy patients too.
-    """
-
-    study: Study
-    validation: Validation
-    centres: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, part: Dataset, profile: Profile, out: Path) -> Fold:
-        """Train the first stage on the other parts (main reading), and let it propose candidates in this one."""
-        study, seed = Study(part, profile, out / "runs"), profile.seeds[0]
-        validation = Validation(study, {"hgn_1x": study.windows(1.0, seed), "hgn_half": study.windows(0.5, seed)})
-        names = validation.stacks[0].names
-        centres = {
-            name: hypotheses(validation.maps(index)["fused"], Settings().hypothesis).centres
-            for index, name in track(list(enumerate(names)), "Proposing candidates")
-        }
-        return cls(study, validation, centres)
-
-
-def first_stage(dataset: Dataset, profile: Profile, out: PathLike, reading: str, count: int = FOLDS) -> dict[str, Pixels]:
-    """Train the first stage on all folds but one, for each of them and under a reading, and measure it on that one.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        All of its photographs but the test ones take part.
     profile : Profile
         The budget; its first seed is that of every network.
-    out : path-like
-        Where the runs (``runs/``) go.  A run that is there is not repeated.
-    reading : str
-        Of `READINGS`.
-    count : int
-        How many folds.
-
-    Returns
-    -------
-    dict of str to PixelScores
-        By row of the first stage: every photograph as networks see it that had not seen it.
+    runs : Path
+        Where the networks are kept.  One that is there is not trained again.
     """
-    scores = {row: Pixels() for row in FIRST_STAGE}
-    for part in folds(dataset, count):
-        study = Study(part, profile, Path(out) / "runs")
-        train = READINGS[reading]
-        networks = {row: train(study, scale, profile.seeds[0]) for row, scale in (("hgn_1x", 1.0), ("hgn_half", 0.5))}
-        validation = Validation(study, networks)
 
-        def every_map(index: int, validation: Validation = validation) -> Iterable[tuple[str, np.ndarray]]:
-            return validation.maps(index).items()
+    part: Dataset
+    profile: Profile
+    runs: Path
 
-        for row, of_fold in validation.score(every_map, f"Scoring {reading}").items():
-            scores[row].extend(of_fold)
-    return scores
+    @property
+    def seed(self) -> int:
+        """That of every network."""
+        return self.profile.seeds[0]
 
+    @property
+    def study(self) -> Study:
+        """Its networks."""
+        return Study(self.part, self.profile, self.runs)
 
-def train_second_stage(found: list[Fold], changes: Mapping[str, Any], seed: int) -> list[Trained[PRN]]:
-    """For each fold, a refinement network that was trained on the candidates of the other folds.
+    def network(self, reading: str, scale: float) -> Trained[HGN]:
+        """Of the first stage, trained on the other parts under one of the `READINGS`."""
+        return READINGS[reading](self.study, scale, self.seed)
 
-    The candidates of a training photograph come from the networks of its own fold, which had not seen it; they had seen the fold that
-    is measured, but what could pass from there is only which places of *other* photographs are asked about.
-    """
-    centres = {name: where for fold in found for name, where in fold.centres.items()}
-    return [fold.study.refinement(centres, list(fold.validation.first_stage.values()), seed, **changes) for fold in found]
+    def validation(self, reading: str = "windows") -> Validation:
+        """The photographs, as the first stage sees them."""
+        return Validation(self.study, {"hgn_1x": self.network(reading, 1.0), "hgn_half": self.network(reading, 0.5)})
 
+    def first_stage(self, reading: str) -> dict[str, Pixels]:
+        """Its scores, by row."""
+        validation = self.validation(reading)
+        return validation.score(lambda index: validation.maps(index).items(), f"Scoring {reading}")
 
-def second_stage(found: list[Fold], networks: Mapping[str, list[Trained[PRN]]]) -> tuple[dict[str, Pixels], Json]:
-    """Measure refinement networks on the fold that each was not trained on.
+    def candidates(self) -> dict[str, np.ndarray]:
+        """What the first stage proposes in each photograph, of healthy patients too: by its name an array of shape (K, 2), int32."""
+        validation = self.validation()
+        names = track(list(enumerate(validation.stacks[0].names)), "Proposing candidates")
+        return {name: hypotheses(validation.maps(index)["fused"], Settings().hypothesis).centres for index, name in names}
 
-    Parameters
-    ----------
-    found : list of Fold
-    networks : mapping of str to list of Trained[PRN]
-        By row, one for each fold.
+    def refinement(self, centres: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> Trained[PRN]:
+        """A refinement network that was trained on the candidates of the other parts.
 
-    Returns
-    -------
-    scores : dict of str to PixelScores
-        By row, and of the control: each photograph with the weight that is best for the others of its fold.
-    details : dict
-        By row: average precision of the candidates (is this one a lesion?), and the slope of the log-odds against those of the
-        network with cross-entropy alone.
-    """
-    scores: dict[str, Pixels] = {row: Pixels() for row in ("control", *networks)}
-    opinions: dict[str, list[np.ndarray]] = {row: [] for row in scores}
-    true: list[np.ndarray] = []
-    for number, fold in enumerate(found):
-        validation = fold.validation
-        tried = {(row, weight): Pixels() for row in scores for weight in REFINEMENT_WEIGHTS}
+        The candidates of a training photograph come from the networks of its own part, which had not seen it; they had seen the part
+        that is measured, but what could pass from there is only which places of *other* photographs are asked about.
+
+        Parameters
+        ----------
+        centres : mapping of str to ndarray
+            The `candidates` of all parts.
+        changes : mapping
+            What differs in the profile's `CandidateConfig`.
+        """
+        first = [self.network("windows", scale) for scale in (1.0, 0.5)]
+        return self.study.refinement(centres, first, self.seed, **changes)
+
+    def second_stage(
+        self, centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None]
+    ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
+        """Measure refinement networks.
+
+        Parameters
+        ----------
+        centres : mapping of str to ndarray
+            As for `refinement`.
+        rows : mapping of str to mapping or None
+            By row what differs in the configuration; None for the control, which asks the fused map.
+
+        Returns
+        -------
+        scores : dict of str to PixelScores
+            By row: each photograph with the weight that is best for the others.
+        opinions : dict of str to ndarray, shape (K,), float
+            By row: the log-odds of every candidate of all photographs.
+        true : ndarray, shape (K,), bool
+            Which of them are lesions.
+        """
+        validation = self.validation()
+        prns = {row: None if changes is None else self.refinement(centres, changes).model for row, changes in rows.items()}
+        tried = {(row, weight): Pixels() for row in rows for weight in REFINEMENT_WEIGHTS}
         seen: list[tuple[int, np.ndarray, Hypotheses, dict[str, np.ndarray]]] = []
+        true: list[np.ndarray] = []
         for index in track(validation.photographs, "Scoring the second stage"):
             base, image = validation.maps(index)["fused"], validation.image(index)
             hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
             proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
             lesions, others = int(lesion.sum()), int((image["fov"] & ~lesion).sum())
             true.append(dilate(lesion, NEAR)[tuple(hits.centres.T)])
-            opinion = {"control": base[tuple(hits.centres.T)] / FULL_SCALE}
-            for row, runs in networks.items():
-                opinion[row] = score_hypotheses(runs[number].model, validation.stacks, index, hits.centres)
-            seen.append((index, base, hits, opinion))
-            for row, belief in opinion.items():
-                opinions[row].append(log_odds(belief))
+            opinion = {}
+            for row, prn in prns.items():
+                if prn is None:
+                    opinion[row] = base[tuple(hits.centres.T)] / FULL_SCALE
+                else:
+                    opinion[row] = score_hypotheses(prn, validation.stacks, index, hits.centres)
                 for weight in REFINEMENT_WEIGHTS:
-                    levels = refined_levels(proposed, hits.owner, belief, weight)
+                    levels = refined_levels(proposed, hits.owner, opinion[row], weight)
                     tried[row, weight].add_hits(image["name"], levels, truth, lesions, others)
-        for row in scores:
+            seen.append((index, base, hits, opinion))
+        scores: dict[str, Pixels] = {}
+        for row in rows:
             weights = nested({weight: tried[row, weight] for weight in REFINEMENT_WEIGHTS})
+            scores[row] = Pixels()
             for index, base, hits, opinion in seen:
                 image = validation.image(index)
                 scores[row].add(scores=refine(base, hits, opinion[row], weights[image["name"]]), **image)
-    details: Json = {}
-    reference = np.concatenate(opinions.get("prn_cross_entropy", opinions["control"]))
-    for row, parts in opinions.items():
-        said = np.concatenate(parts)
-        details[row] = {
-            "candidates_average_precision": float(average_precision_score(np.concatenate(true), said)),
+        opinions = {row: log_odds(np.concatenate([opinion[row] for *_, opinion in seen])) for row in rows}
+        return scores, opinions, np.concatenate(true)
+
+
+def details(opinions: Mapping[str, np.ndarray], true: np.ndarray) -> Json:
+    """What the rows of `Fold.second_stage` say of single candidates.
+
+    Returns
+    -------
+    dict
+        By row: average precision of the candidates (is this one a lesion?), and the slope of the log-odds against those of the
+        network with cross-entropy alone.
+    """
+    reference = opinions["prn_cross_entropy"]
+    return {
+        row: {
+            "candidates_average_precision": float(average_precision_score(true, said)),
             "slope": float(np.cov(reference, said)[0, 1] / reference.var(ddof=1)),
         }
-    return scores, details
+        for row, said in opinions.items()
+    }
 
 
 def nested(tried: Mapping[float, Pixels]) -> dict[str, float]:
@@ -214,66 +219,113 @@ def cross_validate(
     out: PathLike,
     count: int = FOLDS,
     secondary: Mapping[str, Mapping[str, Any]] = SECONDARY,
+    readings: Iterable[str] = tuple(READINGS),
 ) -> Json:
-    """Cross-validate the first stage under both readings, and the second stage on candidates with each of its variants.
+    """Cross-validate the first stage under its readings, and the second stage on candidates with each of its variants.
+
+    Within `maa.parallel.spread` several processes do it.
 
     Parameters
     ----------
-    dataset, profile, out, count
-        As in `first_stage`; the results go to ``crossval.json`` as well.
+    dataset : Dataset
+        All of its photographs but the test ones take part.
+    profile : Profile
+        The budget; its first seed is that of every network.
+    out : path-like
+        Where the runs (``runs/``) and the results (``crossval.json``) go.  A run that is there is not repeated.
+    count : int
+        How many folds.
     secondary : mapping of str to dict
         The variants of the second stage beside those of the main table.
+    readings : iterable of str
+        Of `READINGS`: "windows", which the second stage is built on, and what it is compared with.
 
     Returns
     -------
     dict
         By row: average precision of the pixels of all photographs together and its mean over photographs, with intervals over
         photographs, the variants of the measure, and gains; the primary contrasts with what is to be said of them; and how the
-        first reading compares with the other.
+        first reading compares with the others.
     """
-    started, out, seed = time.perf_counter(), Path(out), profile.seeds[0]
-    found = [Fold.of(part, profile, out) for part in folds(dataset, count)]
-    networks = {row: train_second_stage(found, changes, seed) for row, changes in {**PRIMARY, **secondary}.items()}
-    readings = {reading: first_stage(dataset, profile, out, reading, count) for reading in READINGS}
-    second, details = second_stage(found, networks)
+    started, out = time.perf_counter(), Path(out).absolute()
+    found = [Fold(part, profile, out / "runs") for part in folds(dataset, count)]
+    _ = found[0].study.train  # normalised once, before several would do it
+    arms = {**PRIMARY, **secondary}
+    in_order(
+        Fold.network, [(fold, reading, scale) for reading in readings for fold in found for scale in (1.0, 0.5)], "First stage"
+    )
+    centres = _merged(in_order(Fold.candidates, [(fold,) for fold in found], "Proposing candidates"))
+    first = {
+        reading: _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
+        for reading in readings
+    }
+    seconds, histories = {}, {}
+
+    def second_stage(
+        rows: Mapping[str, Mapping[str, Any] | None],
+    ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
+        trained = {row: changes for row, changes in rows.items() if changes is not None}
+        items = [(fold, centres, changes) for changes in trained.values() for fold in found]
+        runs = in_order(Fold.refinement, items, "Second stage")
+        for number, row in enumerate(trained):
+            of_row = runs[number * count : (number + 1) * count]
+            seconds[row], histories[row] = sum(run.record.seconds for run in of_row), of_row[0].record.history
+        parts = in_order(Fold.second_stage, [(fold, centres, rows) for fold in found], "Scoring the second stage")
+        opinions = {row: np.concatenate([part[1][row] for part in parts]) for row in rows}
+        return _extended(part[0] for part in parts), opinions, np.concatenate([part[2] for part in parts])
+
+    second, opinions, true = second_stage({"control": None, **arms})
 
     def best(kind: str) -> str:
         alike = [row for row in PRIMARY if row.startswith(kind)]
         return max(alike, key=lambda row: evaluation.average_precision(*second[row].pooled()))
 
     chosen = {"prn_triplet": best("triplet"), "prn_sampling": best("sampling")}
-    both = PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]
-    full = train_second_stage(found, both, seed)
-    whole, of_whole = second_stage(found, {"prn_cross_entropy": networks["prn_cross_entropy"], FULL: full})
-    main = next(iter(readings.values()))
-    scores = {**main, **second, FULL: whole[FULL]}
+    whole, opinions_of_whole, _ = second_stage({FULL: PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]})
+    main = first["windows"]
+    scores = {**main, **second, **whole}
     named = scores | {row: second[variant] for row, variant in chosen.items()}
     contrasts = [
         {name: (named[system], named[baseline]) for name, (system, baseline) in contrast.items()} for contrast in CONTRASTS
     ]
     results: Json = {
         "profile": asdict(profile),
-        "seed": seed,
-        "folds": [[record.name for record in part.select("validation")] for part in folds(dataset, count)],
+        "seed": profile.seeds[0],
+        "split": "cross-validated",
+        "photographs": main["hgn_1x"].names,
+        "folds": [[record.name for record in fold.part.select("validation")] for fold in found],
         "data": dataset.fingerprint,
         "code": code_fingerprint(),
         "environment": environment(),
-        "training_seconds": {row: sum(run.record.seconds for run in runs) for row, runs in {**networks, FULL: full}.items()},
-        "histories": {row: runs[0].record.history for row, runs in {**networks, FULL: full}.items()},
+        "training_seconds": seconds,
+        "histories": histories,
         "seconds": time.perf_counter() - started,
         "chosen": chosen,
-        "readings": {reading: _rows(rows) for reading, rows in readings.items()},
+        "readings": {reading: _rows(rows) for reading, rows in first.items()},
         "rows": _rows(scores),
-        "details": details | {FULL: of_whole[FULL]},
+        "details": details(opinions | opinions_of_whole, true),
         "contrasts": {name: asdict(decision) for name, decision in evaluation.decide(contrasts).items()},
         "against": {
             other: {row: asdict(evaluation.paired_bootstrap(main[row], rows[row])) for row in FIRST_STAGE}
-            for other, rows in readings.items()
+            for other, rows in first.items()
             if rows is not main
         },
     }
     write_json(out / "crossval.json", results)
     return results
+
+
+def _merged(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: part for each in parts for name, part in each.items()}
+
+
+def _extended(parts: Iterable[dict[str, Pixels]]) -> dict[str, Pixels]:
+    """The photographs of all parts together, by row."""
+    scores: dict[str, Pixels] = {}
+    for part in parts:
+        for row, pixels in part.items():
+            scores.setdefault(row, Pixels()).extend(pixels)
+    return scores
 
 
 def _rows(scores: Mapping[str, Pixels]) -> Json:

@@ -1,6 +1,7 @@
 """Tests of maa.replication.crossval: every photograph measured once, by networks that never saw it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from maa import evaluation
 from maa.data import open_dataset
 from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
+from maa.parallel import spread
 from maa.replication import crossval
-from maa.replication.crossval import CONTRASTS, FULL, PRIMARY, READINGS, Fold, cross_validate, nested, train_second_stage
+from maa.replication.crossval import CONTRASTS, FULL, PRIMARY, READINGS, Fold, cross_validate, nested
 from maa.replication.folds import folds
 from maa.replication.study import Study
 from maa.replication.validation import Validation
@@ -74,7 +76,7 @@ def test_a_run_that_is_there_is_not_repeated(run, monkeypatch):
     dataset, out, results = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
     monkeypatch.setattr("maa.replication.study.fit", lambda *a, **k: pytest.fail("trained again"))
-    again = crossval.cross_validate(dataset, TINY, out, 2, SECONDARY)
+    again = cross_validate(dataset, TINY, out, 2, SECONDARY)
     assert all(again[part] == results[part] for part in ("readings", "rows", "contrasts", "chosen", "details"))
 
 
@@ -93,43 +95,56 @@ def test_every_row_is_measured_and_every_contrast_judged(run):
     assert results["details"]["prn_cross_entropy"]["slope"] == pytest.approx(1)
 
 
+def test_the_primary_contrasts_alone_are_the_same(run, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
+    monkeypatch.setattr("maa.replication.study.fit", lambda *a, **k: pytest.fail("trained what is not primary"))
+    shutil.copytree(out / "runs", out / "primary" / "runs")
+    alone = cross_validate(dataset, TINY, out / "primary", 2, {}, ["windows"])
+    assert alone["contrasts"] == results["contrasts"] and alone["chosen"] == results["chosen"]
+    assert list(alone["readings"]) == ["windows"] and not alone["rows"].keys() & SECONDARY.keys()
+
+
 def test_a_second_stage_learns_from_candidates_of_networks_that_had_not_seen_the_photograph(run, monkeypatch):
     dataset, out, _ = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
-    found = [Fold.of(part, TINY, out) for part in folds(dataset, 2)]
-    for fold in found:
+    for fold in (Fold(part, TINY, out / "runs") for part in folds(dataset, 2)):
         validated = {record.name for record in fold.study.records("validation")}
-        assert fold.centres.keys() == validated
-        for trained in fold.validation.first_stage.values():
+        assert fold.candidates().keys() == validated
+        for trained in fold.validation().first_stage.values():
             assert not validated & {*trained.record.photographs}
-    asked = []
-    monkeypatch.setattr(Study, "refinement", lambda study, centres, *a, **k: asked.append((study, centres)))
-    train_second_stage(found, {}, 1)
-    for (study, centres), fold in zip(asked, found):
-        for record in study.records("train"):
-            (owner,) = [other for other in found if record.name in other.centres]
-            assert owner is not fold and centres[record.name] is owner.centres[record.name]
 
 
 def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, monkeypatch):
     dataset, out, results = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
-    found = [Fold.of(part, TINY, out) for part in folds(dataset, 2)]
-    networks = train_second_stage(found, {}, 1)
+    found = [Fold(part, TINY, out / "runs") for part in folds(dataset, 2)]
+    centres = found[0].candidates() | found[1].candidates()
     pixels = evaluation.PixelScores()
-    for fold, run_ in zip(found, networks):
+    for fold in found:
+        validation, prn = fold.validation(), fold.refinement(centres, {}).model
         tried = {weight: evaluation.PixelScores() for weight in crossval.REFINEMENT_WEIGHTS}
-        for index in fold.validation.photographs:
-            base = fold.validation.maps(index)["fused"]
+        for index in validation.photographs:
+            base = validation.maps(index)["fused"]
             hits = hypotheses(base, 0.001)
-            opinion = score_hypotheses(run_.model, fold.validation.stacks, index, hits.centres)
+            opinion = score_hypotheses(prn, validation.stacks, index, hits.centres)
             for weight, scores in tried.items():
-                scores.add(scores=refine(base, hits, opinion, weight), **fold.validation.image(index))
+                scores.add(scores=refine(base, hits, opinion, weight), **validation.image(index))
         for name, weight in nested(tried).items():
             pixels.extend(tried[weight].subset([name]))
     row = results["rows"]["prn_cross_entropy"]["average_precision"]["value"]
     assert row == pytest.approx(evaluation.average_precision(*pixels.pooled()))
     assert results["rows"]["prn_cross_entropy"]["variants"] == pytest.approx(evaluation.variants(pixels))
+
+
+def test_two_processes_give_what_one_does(run, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
+    shutil.copytree(out / "runs", out / "two" / "runs")
+    shutil.rmtree(next((out / "two" / "runs").glob("candidates-*")))  # which is trained again
+    with spread(2):
+        again = cross_validate(dataset, TINY, out / "two", 2, SECONDARY)
+    assert all(again[part] == results[part] for part in ("readings", "rows", "contrasts", "chosen", "details"))
 
 
 def test_the_weight_of_a_photograph_is_chosen_by_the_others():
