@@ -197,6 +197,7 @@ def _one(
             return number, before.light(), True
         if dangles(path):
             raise MaaError(f"{path} is a link to a file that is not there: fetch it (git annex get), or remove the link.")
+        records.check_room()
         found = segment(path, system, threshold, degrees, resize, free())
         done, results = records.prepared(found, printable(path.name), source, content)
         with records.alone():

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,8 @@ T = TypeVar("T")
 FORMAT = 1
 #: The folder of the records, in the folder of the results.
 FOLDER = ".maa"
+#: Bytes that have to be free on the disk before a photograph is segmented: its results take up to some ten million.
+ROOM = 50_000_000
 _LARGEST = 10_000_000  # bytes of a record; its pictures take some 70,000
 
 
@@ -155,6 +158,12 @@ class Records:
             yield
         finally:
             lock.release()
+
+    def check_room(self) -> None:
+        """Raise a MaaError when the disk is full: before the work on a photograph, whose results could not be kept."""
+        there = next(folder for folder in (self.out, *self.out.parents) if folder.is_dir())
+        if shutil.disk_usage(there).free < ROOM:
+            raise MaaError(f"The disk of {self.out} is full: free {ROOM // 1_000_000} MB or more, and run it again.")
 
     def tidy(self) -> None:
         """Remove what killed processes left half-written; only where `alone`, since others write nothing then."""
