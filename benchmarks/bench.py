@@ -43,7 +43,6 @@ from maa.phantom import IDRID_FRAME, PhantomConfig, make_phantom
 from maa.provenance import environment, write_json
 from maa.segmentation import load_system
 from maa.training import Schedule, SelectiveSampler, WindowConfig, WindowTask, augment
-from maa.training.augmentation import color_jitter, turn
 
 OUT = Path(__file__).resolve().parents[1] / "results/bench/results.json"
 PEERS = ("monai", "torchmetrics", "scikit-learn", "pytorch-metric-learning", "onnx", "onnxruntime", "openvino")
@@ -240,19 +239,11 @@ class Windows(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(index)
         where = self.task.draw(2, rng)[index % 2 :][:1]
-        return windows_of(self.task, where, rng)[0]
-
-
-def windows_of(task: WindowTask, where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Windows with their labels, turned and coloured as a training step does it."""
-    side = task.config.side
-    windows = np.concatenate([task.stack.gather(where, side), task.stack.gather_labels(where, side)[..., None]], axis=-1)
-    turned = np.ascontiguousarray(turn(windows, rng))
-    turned[..., :3] = color_jitter(turned[..., :3], rng)
-    return turned
+        windows, labels = self.task.windows(where, rng)
+        return windows[0], labels[0]
 
 
 def window_task(tiny: bool, batch: int) -> WindowTask:
@@ -274,7 +265,7 @@ def training(tiny: bool) -> dict:
     def data() -> None:
         for seed in range(count // batch):
             rng = np.random.default_rng(seed)
-            windows_of(task, task.draw(batch, rng), rng)
+            task.windows(task.draw(batch, rng), rng)
 
     def loaded(workers: int) -> None:
         for _ in DataLoader(Windows(task, count), batch_size=batch, num_workers=workers):

@@ -25,22 +25,31 @@ def augment(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     -----
     Our choice: a retina has no preferred orientation at this size.
     """
-    return color_jitter(turn(patches, rng), rng)
+    return color_jitter(turn(patches, rng.integers(8, size=len(patches))), rng)
 
 
-def turn(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each patch, shape (..., P, P, C) with any number of channels C, in one of its 8 orientations at random."""
+def turn(patches: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    """Each patch in one of its 8 orientations.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (N, ..., P, P, C)
+    orientation : ndarray, shape (N,), int, 0 to 7
+
+    Returns
+    -------
+    ndarray of the same shape and type
+    """
     turned = np.empty_like(patches)
-    groups = rng.integers(8, size=len(patches))
-    for group in range(8):
-        chosen = patches[groups == group]
-        if group & 1:
+    for which in range(8):
+        chosen = patches[orientation == which]
+        if which & 1:
             chosen = chosen.swapaxes(-3, -2)
-        if group & 2:
+        if which & 2:
             chosen = chosen[..., ::-1, :, :]
-        if group & 4:
+        if which & 4:
             chosen = chosen[..., ::-1, :]
-        turned[groups == group] = chosen
+        turned[orientation == which] = chosen
     return turned
 
 

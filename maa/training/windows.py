@@ -76,20 +76,38 @@ class WindowTask(Task[HGN]):
         truth, used : Tensor, shape (N, G, G), float32
             1 on a microaneurysm; 1 inside the field of view and not within `IGNORED` pixels outside an outline.
         """
-        lesion = ((labels & MA) > 0).float()
-        near = F.max_pool2d(lesion[:, None], 2 * IGNORED + 1, stride=1, padding=IGNORED)[:, 0]
-        used = ((labels & FOV) > 0) & (near == lesion)
         end = labels.shape[-1] - self.first
-        grid = (slice(None), slice(self.first, end, self.step), slice(self.first, end, self.step))
-        return lesion[grid], used[grid].float()
+        around = slice(self.first - IGNORED, end + IGNORED)
+        lesion = ((labels[:, around, around] & MA) > 0).float()
+        near = F.max_pool2d(lesion[:, None], 2 * IGNORED + 1, self.step)[:, 0]
+        truth = lesion[:, IGNORED : -IGNORED : self.step, IGNORED : -IGNORED : self.step]
+        inside = (labels[:, self.first : end : self.step, self.first : end : self.step] & FOV) > 0
+        return truth, (inside & (near == truth)).float()
+
+    def windows(self, where: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Windows around pixels, turned and tinted at random.
+
+        Parameters
+        ----------
+        where : ndarray, shape (N, 3), int
+            As `draw` gives it.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        windows : ndarray, shape (N, S, S, 3), uint8
+        labels : ndarray, shape (N, S, S), uint8
+        """
+        orientation = rng.integers(8, size=len(where))
+        pixels = turn(self.stack.gather(where, self.config.side), orientation)
+        labels = turn(self.stack.gather_labels(where, self.config.side)[..., None], orientation)
+        return color_jitter(pixels, rng), labels[..., 0]
 
     def loss(self, model: HGN, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        where, side = self.draw(self.config.schedule.batch, rng), self.config.side
-        windows = np.concatenate([self.stack.gather(where, side), self.stack.gather_labels(where, side)[..., None]], axis=-1)
-        turned = turn(windows, rng)
-        truth, used = self.marks(torch.from_numpy(np.ascontiguousarray(turned[..., 3])))
+        windows, labels = self.windows(self.draw(self.config.schedule.batch, rng), rng)
+        truth, used = self.marks(torch.from_numpy(labels))
         device = next(model.parameters()).device
-        logits = model.grid(torch.from_numpy(color_jitter(turned[..., :3], rng)).to(device)).float() + self.added
+        logits = model.grid(torch.from_numpy(windows).to(device)).float() + self.added
         loss = F.binary_cross_entropy_with_logits(logits, truth.to(device), used.to(device), reduction="sum")
         return loss / used.sum().clamp(min=1).to(device), {}
 
