@@ -69,6 +69,7 @@ def environment() -> dict[str, object]:
         "maa": version("maa"),
         "python": platform.python_version(),
         **{library: version(library) for library in _LIBRARIES},
+        "torch": str(torch.__version__),  # which says what it was built for: its metadata may not
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "gpu": gpu,
