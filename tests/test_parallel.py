@@ -13,7 +13,7 @@ from hostile import mutators
 from hostile.stub import DarkSpots
 
 from maa.errors import MaaError
-from maa.parallel import each, spread
+from maa.parallel import each, in_order, spread
 from maa.segmentation import segment_files
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,11 @@ def whole(eyes):
     report = run(eyes, eyes.parent / "whole")
     assert len(report.photographs) == 8 and len(report.problems) == 1
     return report, contents(eyes.parent / "whole")
+
+
+def test_answers_come_in_the_order_of_the_questions():
+    with spread(2):
+        assert in_order(pow, [(7, 10**6, 10**9), (2, 3), (2, 4)], "Raising") == [pow(7, 10**6, 10**9), 8, 16]
 
 
 def same(report, whole):
