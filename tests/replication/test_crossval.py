@@ -93,6 +93,7 @@ def test_every_row_is_measured_and_every_contrast_judged(run):
     for kind in ("triplet", "sampling"):
         assert named[f"prn_{kind}"] == max(values[row] for row in PRIMARY if row.startswith(kind))
     assert results["details"]["prn_cross_entropy"]["slope"] == pytest.approx(1)
+    assert len(results["baseline_course"]) == TINY.windows.schedule.reports
 
 
 def test_the_primary_contrasts_alone_are_the_same(run, monkeypatch):
