@@ -61,10 +61,14 @@ def sorted_candidates(stack: ImageStack, centres: Mapping[str, np.ndarray], rng:
         lesion = (stack.label(index) & (FOV | MA)) == (FOV | MA)
         components, count = ndimage.label(lesion, np.ones((3, 3)))
         true = dilate(lesion, NEAR)[tuple(found.T)]
-        # The outlines nearest to the true candidates say which lesions were found.
-        grown = ndimage.grey_dilation(components, size=2 * NEAR + 1)
-        missed = np.setdiff1d(np.arange(1, count + 1), grown[tuple(found[true].T)])
-        middle = np.array(ndimage.center_of_mass(lesion, components, missed)).reshape(-1, 2).repeat(COPIES, axis=0)
+        # The outlines within reach of the true candidates say which lesions were found.
+        reach = np.indices((2 * NEAR + 1,) * 2).reshape(2, -1).T - NEAR
+        around = np.clip(found[true][:, None] + reach, 0, np.array(lesion.shape) - 1)
+        missed = np.setdiff1d(np.arange(1, count + 1), components[tuple(around.T)].max(axis=0))
+        pixels = np.argwhere(lesion)
+        owner = components[tuple(pixels.T)]
+        sums = np.stack([np.bincount(owner, along, count + 1) for along in pixels.T], axis=1)
+        middle = (sums[missed] / np.bincount(owner, minlength=count + 1)[missed, None]).repeat(COPIES, axis=0)
         middle += rng.uniform(-JITTER, JITTER, middle.shape)
         middle = np.clip(np.rint(middle), 0, np.array(lesion.shape) - 1).astype(int)
         tables["ma"] += [where[true], np.insert(middle, 0, index, axis=1)]
