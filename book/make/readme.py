@@ -7,56 +7,24 @@ from pathlib import Path
 from maa import figures
 from maa.inference import FIRST_STAGE, FULL_SYSTEM, ROWS
 from maa.replication import verdict
-from maa.replication.scores import PAPER
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "results/idrid-full/results.json"
 MARKS = ("<!-- results: written by book/make/readme.py -->", "<!-- end of results -->")
 
 
-def best_single(results: dict) -> str:
-    """The row of the better of the two single scales."""
-    rows = results["rows"]
-    return max(("hgn_1x", "hgn_half"), key=lambda row: rows[row]["average_precision"]["value"])
-
-
-def table(results: dict) -> str:
-    """The rows of a results file as a Markdown table, the paper's numbers beside them."""
+def table(crossval: dict) -> str:
+    """The rows of the paper's table by cross-validation, with what each gains over which other, as a Markdown table."""
+    rows = verdict.cross_validated(crossval)
+    over = [column for column in rows[0] if column.startswith("over ")]
     lines = [
-        "| | AUC PR, mean (95 % interval) | every seed | spread | F1 | the paper's AUC PR (test) |",
-        "|---|---|---|---|---|---|",
+        "| | AUC PR (95 % interval) | " + " | ".join(f"gain {column}" for column in over) + " |",
+        "|---" * (2 + len(over)) + "|",
     ]
-    for row, values in results["rows"].items():
-        ap = values["average_precision"]
-        paper = f"{PAPER[row]['average_precision']:.4f}" if row in PAPER else "no such row" if row == "control" else "not read"
-        lines.append(
-            f"| {values['name']} | {ap['value']:.4f} ({ap['low']:.2f} to {ap['high']:.2f}) "
-            f"| {', '.join(f'{seed:.4f}' for seed in values['seeds'])} | {values['spread']:.4f} | {values['f1']:.4f} | {paper} |"
-        )
+    for row in rows:
+        interval = f"{row['AUC PR']:.4f} ({row['low']:.3f} to {row['high']:.3f})"
+        lines.append(f"| {row['name']} | {interval} | " + " | ".join(row[column] for column in over) + " |")
     return "\n".join(lines)
-
-
-def gains(results: dict) -> str:
-    """What each row gains over which other, as a Markdown table."""
-    rows, single = results["rows"], best_single(results)
-    others = ("hgn_1x", single, "fused", "control")
-    heads = ("HGN 1x", f"the best single scale, {rows[single]['name']}", "the fusion", "the control")
-    lines = ["| gain over | " + " | ".join(heads) + " |", "|---" * 5 + "|"]
-    for row, values in rows.items():
-        if row != "hgn_1x":
-            shown = order_known(rows, row, others)
-            lines.append(
-                f"| {values['name']} | "
-                + " | ".join(verdict.in_words(verdict.gain(results, row, o)) if o in shown else "" for o in others)
-                + " |"
-            )
-    return "\n".join(lines)
-
-
-def order_known(rows: dict, row: str, others) -> list[str]:
-    """Of the others, those that stand before a row in the table: a gain is over what came before."""
-    order = list(rows)
-    return [other for other in others if order.index(other) < order.index(row)]
 
 
 def test_table(results: dict) -> str:
@@ -104,42 +72,44 @@ def ground(file: Path = SOURCE.with_name("decisive.json")) -> str:
     before, after = (fused[name]["average_precision"]["value"] for name in ("healthy patients", "anywhere unlabelled"))
     gap = questions["source of the healthy patches"]["anywhere unlabelled"]["difference"]
     return (
-        "The largest effect is that of a rule of the paper: healthy patches from healthy patients only.  Taken from anywhere unlabelled in "
-        f"diseased photographs, they bring the fused first stage from {before:.4f} to {after:.4f} (one seed), and a second stage by "
+        "Where a patch has the label of its centre, the largest effect is that of a rule of the paper: healthy patches from healthy patients "
+        f"only.  Taken from anywhere unlabelled in diseased photographs, they bring the fused first stage from {before:.4f} to {after:.4f} (one seed), and a second stage by "
         f"{gap['value']:+.4f} ({gap['low']:+.3f} to {gap['high']:+.3f}, three seeds)."
     )
 
 
 def section(evidence: verdict.Evidence) -> str:
     """What stands between the marks of the README."""
-    results, test = evidence.validation, evidence.test
+    test = evidence.test
     opened = (
-        ["On the test half, opened once for each frozen version (`results/test/`):", "", test_table(test)]
+        [
+            "On the test half, opened once for each frozen version (`results/test/`), trained on centre pixels:",
+            "",
+            test_table(test),
+        ]
         if test
         else ["The test half was not opened."]
     )
-    images, seeds = len(results["photographs"]), results["rows"]["fused"]["seeds"]
+    crossval = evidence.crossval
+    images, parts = len(crossval["photographs"]), len(crossval["folds"])
     return "\n".join(
         [
             MARKS[0],
             verdict.answer(evidence),
             "",
+            f"{images} photographs in {parts} parts, the first stage trained on windows with masks, the second on the candidates that networks of other "
+            "parts propose:",
+            "",
+            table(crossval),
+            "",
             *opened,
-            "",
-            "On the validation photographs, by which everything was chosen:",
-            "",
-            table(results),
-            "",
-            gains(results),
             "",
             ground(),
             "",
             further(test),
             "",
-            f"{images} validation photographs of IDRiD, exact average precision of the pooled pixels inside the field of "
-            f"view, mean of {len(seeds)} seeds, profile {results['profile']['name']}; intervals over photographs and seeds, F1 "
-            f"of seed {results['seed']}.  The weight of the refinement was chosen on the same photographs.  Every row comes from one command:",
-            "`maa reproduce --data IDRID --profile full --out results/idrid-full`.",
+            "AUC PR is the exact average precision of the pooled pixels inside the field of view; intervals are over photographs.  Every row comes from "
+            "one command: `maa reproduce --data IDRID --profile full --out results/idrid-full`.",
             MARKS[1],
         ]
     )

@@ -50,7 +50,7 @@ def test_what_is_wrong_is_named(published):
     chapter = check_published.pages()[3]
     (folder / f"{chapter}.html").unlink()
     front = folder / f"{check_published.pages()[0]}.html"
-    gain = check_published.gains()["control over hgn_1x"]
+    gain = check_published.gains()["control over hgn_1x, cross-validated"]
     front.write_text(front.read_text().replace(gain, "+1.0 %"))
     found = check_published.troubles(address, "f" * 40, TODAY + datetime.timedelta(2))
     assert [next(word for word in (chapter, "2026-11-28", "ffff", gain) if word in line) for line in found] == [

@@ -261,7 +261,7 @@ def test_the_readme_and_the_citation_say_what_the_results_give():
     readme, citation = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CITATION.cff"))
     assert writer.renewed(readme, evidence) == readme, "write it anew: python book/make/readme.py"
     assert writer.abstract(citation, evidence) == citation, "write it anew: python book/make/readme.py"
-    evidence.validation["rows"]["fused"]["average_precision"]["value"] += 0.001
+    evidence.crossval["rows"]["fused"]["average_precision"]["value"] += 0.001
     assert writer.renewed(readme, evidence) != readme
 
 

@@ -90,7 +90,7 @@ def test_the_answer_follows_both_files(whole, cross, sign, size, verdicts, cause
     assert evidence.size is evidence.validation and evidence.cause is evidence.crossval and mark(evidence) == sign
     text = answer(evidence)
     assert text.startswith(f"**{size}; {cause}.**")
-    for gain, where in ((whole, "On 3 validation photographs, 2 seeds"), (cross, "On 6 cross-validated photographs, one seed")):
+    for gain, where in ((whole, "On 3 validation photographs, 2 seeds"), (cross, "on 6 cross-validated photographs, one seed")):
         assert f"{where}, the whole system is {in_words(dict(zip(('value', 'low', 'high'), gain)))}" in text
 
 
@@ -107,6 +107,16 @@ def test_the_answer_follows_both_files(whole, cross, sign, size, verdicts, cause
 )
 def test_the_protocols_rule_of_the_cause(c2, c3a, c3b, cause):
     assert verdict.cause_by_contrasts({"C1": "helps", "C2": c2, "C3a": c3a, "C3b": c3b, "C4": "undecided"}) == cause
+
+
+@pytest.mark.parametrize(
+    ("course", "holds"),
+    [([0.1, 0.2, 0.3, 0.35, 0.36], True), ([0.1, 0.2, 0.3, 0.34, 0.36], False), ([0.36, 0.34], True), ([0.36], True)],
+)
+def test_no_gain_counts_over_a_baseline_that_still_rises(course, holds):
+    found = crossed(LARGE) | {"baseline_course": [each / 1.0001 for each in course]}
+    assert verdict.size_holds(found) == holds
+    assert ("no gain over it counts" in verdict.size_in_words(found)) != holds
 
 
 def test_every_contrast_of_the_cause_is_said_with_its_interval():
@@ -192,6 +202,7 @@ def swapped(tmp_path, monkeypatch):
             file.write_text(json.dumps(made_up))
             crossed = json.loads((folder / "idrid-full/crossval.json").read_text())
             crossed["rows"]["prn_full"]["gains"]["hgn_1x"]["relative_gain"] = relative
+            crossed["baseline_course"] = [0.4, 0.4]
             (folder / "idrid-full/crossval.json").write_text(json.dumps(crossed))
         monkeypatch.setenv("MAA_RESULTS", str(folder))
         return folder
