@@ -315,6 +315,36 @@ def cross_validated(results: Json) -> list[Json]:
 _OVER = {"hgn_1x": "HGN 1x", "fused": "the fusion", "control": "the control", "prn_cross_entropy": "cross-entropy only"}
 
 
+def arms(results: Json, reference: str = "prn_cross_entropy") -> list[Json]:
+    """Every second stage that was cross-validated, beside the one of a reference row.  Explained in sec:arms.
+
+    Returns
+    -------
+    list of dict
+        The "name"; "AUC PR", and its "difference" to the reference's with a "95 % interval"; "AP of candidates" and "slope" as
+        `maa.replication.crossval.details` gives them; and at the end of the first training "tilt", "effective share" and "active
+        triplets", None where there is no such thing.
+    """
+    table = []
+    for row, history in results["histories"].items():
+        if row == reference:
+            continue
+        gap, told = results["rows"][row]["gains"][reference]["difference"], results["details"][row]
+        ends = {key: values[-1] for key, values in history.items()}
+        table.append({
+            "name": "both: the full system" if row == FULL_SYSTEM else row,
+            "AUC PR": results["rows"][row]["average_precision"]["value"],
+            "difference": gap["value"],
+            "95 % interval": f"{gap['low']:+.4f} to {gap['high']:+.4f}",
+            "AP of candidates": told["candidates_average_precision"],
+            "slope": told["slope"],
+            "tilt": ends["tilt"] or None,
+            "effective share": ends.get("effective_share"),
+            "active triplets": ends.get("active"),
+        })  # fmt: skip
+    return table
+
+
 def history(openings: Sequence[Json]) -> list[Json]:
     """Every opening of the test half in a row: none is left out, and none was chosen by what it gave."""
     table = []

@@ -131,6 +131,18 @@ def test_every_contrast_of_the_cause_is_said_with_its_interval():
         assert part in text
 
 
+def test_every_variant_stands_beside_cross_entropy():
+    results = verdict.evidence().crossval
+    arms = {arm["name"]: arm for arm in verdict.arms(results)}
+    assert len(arms) == len(results["histories"]) - 1 and "prn_cross_entropy" not in arms
+    values = {row: content["average_precision"]["value"] for row, content in results["rows"].items()}
+    for name, arm in arms.items():
+        row = "prn_full" if name.startswith("both") else name
+        assert arm["difference"] == pytest.approx(values[row] - values["prn_cross_entropy"])
+    assert arms["sampling, told"]["tilt"] > 0 and arms["sampling, plain"]["tilt"] is None
+    assert arms["triplet, soft"]["active triplets"] > 0 and arms["sampling, plain"]["active triplets"] is None
+
+
 def test_the_size_is_judged_on_the_test_half_once_that_is_open():
     for whole, sign in ((LARGE, "[Re]"), (SMALL, "[¬Re]")):
         evidence = Evidence(results(SMALL), crossed(LARGE), (opened(UNSURE), opened(whole)))  # the last one counts
