@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from maa.data.pools import dilate, healthy_pixels
 from maa.data.stacks import FOV, MA, ImageStack, gather_scales
 from maa.errors import MaaError
+from maa.evaluation.regions import map_lesions
 from maa.inference.candidates import score_patches
 from maa.models.hgn import HGN
 from maa.models.losses import soft_triplet_loss, triplet_loss
@@ -59,16 +59,14 @@ def sorted_candidates(stack: ImageStack, centres: Mapping[str, np.ndarray], rng:
             tables["healthy"].append(where)
             continue
         lesion = (stack.label(index) & (FOV | MA)) == (FOV | MA)
-        components, count = ndimage.label(lesion, np.ones((3, 3)))
+        lesions, known = map_lesions(lesion)
         true = dilate(lesion, NEAR)[tuple(found.T)]
         # The outlines within reach of the true candidates say which lesions were found.
         reach = np.indices((2 * NEAR + 1,) * 2).reshape(2, -1).T - NEAR
         around = np.clip(found[true][:, None] + reach, 0, np.array(lesion.shape) - 1)
-        missed = np.setdiff1d(np.arange(1, count + 1), components[tuple(around.T)].max(axis=0))
-        pixels = np.argwhere(lesion)
-        owner = components[tuple(pixels.T)]
-        sums = np.stack([np.bincount(owner, along, count + 1) for along in pixels.T], axis=1)
-        middle = (sums[missed] / np.bincount(owner, minlength=count + 1)[missed, None]).repeat(COPIES, axis=0)
+        met = lesions.at(np.ravel_multi_index(tuple(around.T), lesion.shape)).max(axis=0)
+        missed = np.setdiff1d(np.arange(len(known["area"])), met)
+        middle = np.stack([known["row"], known["column"]], axis=1)[missed].repeat(COPIES, axis=0)
         middle += rng.uniform(-JITTER, JITTER, middle.shape)
         middle = np.clip(np.rint(middle), 0, np.array(lesion.shape) - 1).astype(int)
         tables["ma"] += [where[true], np.insert(middle, 0, index, axis=1)]
