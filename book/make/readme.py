@@ -108,8 +108,9 @@ def section(evidence: verdict.Evidence) -> str:
             "",
             further(test),
             "",
-            "AUC PR is the exact average precision of the pooled pixels inside the field of view; intervals are over photographs.  Every row comes from "
-            "one command: `maa reproduce --data IDRID --profile full --out results/idrid-full`.",
+            "AUC PR is the exact average precision of the pooled pixels inside the field of view; intervals are over photographs.  The "
+            "cross-validated rows come from `maa crossval --primary`, those of the test half from `maa evaluate --split test`, and what was measured on "
+            "validation photographs from `maa reproduce --profile full`.",
             MARKS[1],
         ]
     )
