@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ def cross_validate(
     out: PathLike,
     count: int = FOLDS,
     secondary: Mapping[str, Mapping[str, Any]] = SECONDARY,
-    readings: Iterable[str] = tuple(READINGS),
+    readings: Sequence[str] = tuple(READINGS),
 ) -> Json:
     """Cross-validate the first stage under its readings, and the second stage on candidates with each of its variants.
 
@@ -237,7 +237,7 @@ def cross_validate(
         How many folds.
     secondary : mapping of str to dict
         The variants of the second stage beside those of the main table.
-    readings : iterable of str
+    readings : sequence of str
         Of `READINGS`: "windows", which the second stage is built on, and what it is compared with.
 
     Returns
@@ -304,7 +304,6 @@ def cross_validate(
         "baseline_course": np.mean(baselines, axis=0).tolist(),
         "training_seconds": seconds,
         "histories": histories,
-        "seconds": time.perf_counter() - started,
         "chosen": chosen,
         "readings": {reading: _rows(rows) for reading, rows in first.items()},
         "rows": _rows(scores),
@@ -315,6 +314,7 @@ def cross_validate(
             for other, rows in first.items()
             if rows is not main
         },
+        "seconds": time.perf_counter() - started,
     }
     write_json(out / "crossval.json", results)
     return results

@@ -25,8 +25,8 @@ from maa.replication.scores import PAPER, PAPER_GAIN
 
 #: A relative gain: its "value", and its interval from "low" to "high".
 Gain = Mapping[str, float]
-
-
+#: What a cross-validated row is compared with, and what that is called in a sentence.
+_OVER = {"hgn_1x": "HGN 1x", "fused": "the fusion", "control": "the control", "prn_cross_entropy": "cross-entropy only"}
 #: A baseline that still rises by more is not trained to its end, and no gain over it counts (``results/protocol.md``).
 MOST_RISE = 0.01
 
@@ -171,14 +171,12 @@ def headline(evidence: Evidence) -> str:
     """Both parts in one sentence: ``The size holds; the reason given is not confirmed.``"""
     own, crossed = size_holds(evidence.size), size_holds(evidence.crossval)
     where = f"on the {evidence.size['split']} photographs"
-    if own != crossed:
-        first = (
-            f"The size holds {where}, and not in cross-validation"
-            if own
-            else f"The size holds in cross-validation, and not {where}"
-        )
-    else:
-        first = "The size holds" if own else "The size does not hold"
+    first = {
+        (True, True): "The size holds",
+        (True, False): f"The size holds {where}, and not in cross-validation",
+        (False, True): f"The size holds in cross-validation, and not {where}",
+        (False, False): "The size does not hold",
+    }[own, crossed]
     cause = cause_by_contrasts({name: contrast["verdict"] for name, contrast in evidence.cause["contrasts"].items()})
     said = {
         "holds": "the reason given holds",
@@ -310,9 +308,6 @@ def cross_validated(results: Json) -> list[Json]:
         table.append(line)
         before.add(row)
     return table
-
-
-_OVER = {"hgn_1x": "HGN 1x", "fused": "the fusion", "control": "the control", "prn_cross_entropy": "cross-entropy only"}
 
 
 def arms(results: Json, reference: str = "prn_cross_entropy") -> list[Json]:
