@@ -36,12 +36,12 @@ def reproduce(
 ) -> None:
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
-    With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), both tracks
-    as their weights ship (frozen.json), the experiment with lesions that nobody labelled (unlabelled.json), and the
-    cross-validation (crossval.json) too.
+    With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), the experiment
+    with lesions that nobody labelled (unlabelled.json), the cross-validation (crossval.json) and the version that ships
+    (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
-    system, which the other commands take as --weights.  A replication that was stopped goes on where it was when the same
+    system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication that was stopped goes on where it was when the same
     command is given again.
 
     With `--jobs` or `--cluster` several networks are trained at a time, each by one process, before anything is measured.  The
@@ -71,12 +71,8 @@ def reproduce(
     gains = f"gain {gain:+.1%} (the paper: {PAPER_GAIN:+.1%})"
     say(f"AUC PR of the full system: {full:.4f}, of the baseline: {baseline:.4f}, {gains}")
     if profile == "full":
-        from maa.inference.beyond import BEYOND_ROWS, Beyond
-        from maa.inference.system import ROWS
-        from maa.provenance import write_json
         from maa.replication.ablations import ablate, decide
         from maa.replication.beyond import beyond
-        from maa.replication.evaluate import evaluate as measure
         from maa.replication.unlabelled import experiment
 
         ablate(dataset, budget, out)
@@ -86,13 +82,11 @@ def reproduce(
         rows = beyond(dataset, budget, out)["rows"]
         best = max(rows.values(), key=lambda row: row["average_precision"]["value"])
         say(f"Beyond the paper: {best['average_precision']['value']:.4f} ({best['name']}); {out / 'beyond.json'}.")
-        shipped = measure(Beyond.load(out / "weights"), dataset, "validation", False, {**ROWS, **BEYOND_ROWS})
-        write_json(out / "frozen.json", shipped)
-        say(f"Both tracks, as their weights ship: {out / 'frozen.json'}.")
         experiment(out)
         say(f"Lesions without a label, on phantoms: {out / 'unlabelled.json'}.")
         with spread(jobs, cluster):
             _crossval(dataset, budget, out)
+        _freeze(dataset, budget, out)
 
 
 @app.command()
@@ -100,14 +94,14 @@ def crossval(
     out: Annotated[Path, folder_option("--out", "The folder for runs and crossval.json.")],
     data: DataOption = None,
     profile: ProfileOption = "full",
-    primary: Annotated[bool, Option("--primary", help="Only what the primary contrasts take.")] = False,
+    primary: Annotated[bool, Option("--primary", help="Only what the contrasts take.")] = False,
     jobs: JobsOption = 1,
     cluster: ClusterOption = None,
 ) -> None:
     """Cross-validate both stages on every photograph that is not held back, as results/protocol.md lays down.
 
     Six folds; the first stage under both readings of the paper, the second on candidates with each of its variants.  Writes
-    crossval.json: every row, and the primary contrasts with what is to be said of them.  Goes on where it was stopped.  With
+    crossval.json: every row, and the contrasts with what is to be said of them.  Goes on where it was stopped.  With
     `--primary` it leaves out the earlier reading and the variants that stand beside the main table, which is half of the work.
     """
     dataset = find_dataset(data)
@@ -126,9 +120,36 @@ def _crossval(dataset: Dataset, budget: Profile, out: Path, **only: Any) -> None
     for row, values in results["rows"].items():
         interval = values["average_precision"]
         say(f"{row:36} {interval['value']:.4f}  ({interval['low']:.4f} to {interval['high']:.4f})")
-    for name, decision in results["contrasts"].items():
+    for name, decision in (results["contrasts"] | results["further"]).items():
         say(f"{name:4} {decision['difference']['value']:+.4f}  {decision['verdict']}")
     say(f"Results: {out / 'crossval.json'}")
+
+
+@app.command()
+def freeze(
+    out: Annotated[Path, folder_option("--out", "The folder where maa crossval left its runs and crossval.json.")],
+    data: DataOption = None,
+    profile: ProfileOption = "full",
+) -> None:
+    """Train the version that ships, by the paper's split, and choose its settings on the validation photographs.
+
+    It takes the windows reading, candidates that the networks of the cross-validation propose, and the triplet loss and sampler that
+    it chose.  Writes a folder `weights` with both tracks, in half precision, and frozen.json: every row, the primary contrasts, and
+    the fingerprint of every file.  Nothing is trained twice.
+    """
+    dataset = find_dataset(data)
+    writable_folder(out)
+    from maa.replication.profiles import PROFILES
+
+    _freeze(dataset, PROFILES[profile], out)
+
+
+def _freeze(dataset: Dataset, budget: Profile, out: Path) -> None:
+    from maa.replication.freeze import freeze
+
+    results = freeze(dataset, budget, out)
+    say(rows_table(results, f"the version that ships, {len(results['photographs'])} validation photographs"))
+    say(f"Weights: {out / 'weights'}.  Results: {out / 'frozen.json'}")
 
 
 @app.command()

@@ -105,11 +105,11 @@ def evaluate(
 
     The measure is the average precision of the pooled pixels inside the field of view, at native resolution, with its interval
     over photographs; then F1, precision and recall at one threshold.  On the validation photographs the thresholds are chosen,
-    and written into the folder of weights (settings.json); on the test photographs they are taken from there as they are, and
-    the rows of the track beyond the paper are measured too, where the folder of weights has one.
+    and written into the folder of weights (settings.json); on the test photographs they are taken from there as they are.  The
+    rows of the track beyond the paper are measured too, where the folder of weights has one.
 
-    The results file holds much more: curves, the variants that the literature uses, FROC, calibration, and the fingerprints of
-    the weights.
+    The results file holds much more: curves, the variants that the literature uses, FROC, calibration, the primary contrasts of
+    results/protocol.md where every row is there that they take, and the fingerprints of the weights.
 
     Photograph by photograph, what is measured is kept in a folder beside the results file, FILE.json.parts, until all are done:
     an evaluation that was stopped goes on where it was when the same command is given again.
@@ -127,26 +127,26 @@ def evaluate(
     annotated(dataset, split)
     writable_file(out)
     from maa.inference import beyond
-    from maa.inference.system import FILES, FULL_SYSTEM, ROWS, Settings, System, write_settings
+    from maa.inference.system import FILES, FULL_SYSTEM, ROWS, Settings, write_settings
     from maa.provenance import file_fingerprints, write_json
     from maa.replication.evaluate import choose
     from maa.replication.evaluate import evaluate as measure
 
-    if (
-        track is None
-    ):  # on validation photographs the settings of the paper's track are chosen; the other's come with its weights
-        track = "beyond" if split == "test" and (weights / beyond.FOLDER).is_dir() else "paper"
+    if track is None:
+        track = "beyond" if (weights / beyond.FOLDER).is_dir() else "paper"
     system, parts = load_system(weights, track), out.with_name(out.name + ".parts")
-    if split == "validation" and track == "paper":
-        results = choose(System.load(weights), dataset, healthy, parts)
-        write_settings(Settings(**results["settings"]), weights)
+    names = ROWS | beyond.BEYOND_ROWS
+    if split == "validation":
+        results = choose(system, dataset, healthy, names, parts)
+        write = beyond.write_both_settings if track == "beyond" else write_settings
+        write(Settings(**results["settings"]), weights)
     elif any(row not in system.settings.thresholds for row in system.rows):
         raise MaaError(
             f"{weights} holds no thresholds chosen on validation photographs: run "
             f"maa evaluate --split validation --weights {weights} first."
         )
     else:
-        results = measure(system, dataset, split, healthy, {**ROWS, **beyond.BEYOND_ROWS}, folder=parts)
+        results = measure(system, dataset, split, healthy, names, folder=parts)
     write_json(out, results | {"files": file_fingerprints(weights)})
     shutil.rmtree(parts)
 
@@ -155,7 +155,7 @@ def evaluate(
     absent = [file for name, file in FILES.items() if name not in rows]
     if absent:
         say(f"{weights} holds no {' and no '.join(absent)}, so the rows that need it are left out.")
-    chosen = "; settings written to the folder of weights" if split == "validation" and track == "paper" else ""
+    chosen = "; settings written to the folder of weights" if split == "validation" else ""
     say(f"Took {duration(results['seconds'])}.  Everything measured: {out}{chosen}.")
     if beyond.LAST in rows:
         say(f"AUC PR beyond the paper: {rows[beyond.LAST]['average_precision']['value']:.4f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from maa.hardware import device
 from maa.inference.candidates import hypotheses, refine, score_hypotheses
 from maa.inference.fusion import mean_log_odds
 from maa.inference.maps import dense_map, upsample
-from maa.inference.system import Settings, System, field_of, image_of, read_settings
+from maa.inference.system import ROWS, Settings, System, field_of, image_of, read_settings, write_settings
 from maa.models.prn import PRN
 from maa.models.unet import UNet
 from maa.models.weights import load_weights
@@ -30,7 +30,7 @@ BEYOND_ROWS = {
     "all": "U-Nets and HGNs, mean log-odds",
     "all_control": "+ candidates, without a network",
     "all_prn": "+ PRN, cross-entropy only",
-    "all_prn_unlabelled": "+ PRN, healthy patches from anywhere unlabelled",
+    "all_prn_unlabelled": "+ PRN that was shown the healthy ground of diseased patients too",
 }
 #: The row that ships: see `Beyond`.
 LAST = "all_prn_unlabelled"
@@ -109,13 +109,47 @@ class Beyond:
         rows = self.rows if rows is None else rows
         maps = self.paper.maps(stacks, index, {*rows, "fused"})
         if not set(rows).isdisjoint(OWN):
-            maps["unets"] = mean_log_odds([mirrored_map(unet, stacks, index) for unet in self.unets])
-            maps["all"] = mean_log_odds([maps["unets"], maps["fused"]])
+            maps |= self.together(maps["fused"], stacks, index)
         if LAST in rows:
-            found = hypotheses(maps["all"], self.settings.hypothesis)
-            scores = score_hypotheses(self.prn, stacks, index, found.centres)
-            maps[LAST] = refine(maps["all"], found, scores, self.settings.weight(LAST))
+            ((_, maps[LAST]),) = self.refined(maps["all"], stacks, [self.settings.weight(LAST)], index)
         return {row: map_ for row, map_ in maps.items() if row in rows}
+
+    def tried(self, stacks: tuple[ImageStack, ImageStack], weights: Sequence[float]) -> Iterator[tuple[Hashable, np.ndarray]]:
+        """Every map of both tracks that settings are chosen by; as `System.tried`."""
+        maps: dict[Hashable, np.ndarray] = {}
+        for key, map_ in self.paper.tried(stacks, weights):
+            maps |= {key: map_} if key == "fused" else {}
+            yield key, map_
+        own = self.together(maps["fused"], stacks)
+        yield from own.items()
+        yield from self.refined(own["all"], stacks, weights)
+
+    def together(self, fused: np.ndarray, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
+        """The mean of the U-Nets, "unets", and its mean with the fused map of the paper's first stage, "all"."""
+        unets = mean_log_odds([mirrored_map(unet, stacks, index) for unet in self.unets])
+        return {"unets": unets, "all": mean_log_odds([unets, fused])}
+
+    def refined(
+        self, base: np.ndarray, stacks: tuple[ImageStack, ImageStack], weights: Sequence[float], index: int = 0
+    ) -> Iterator[tuple[tuple[str, float], np.ndarray]]:
+        """The map "all" refined with each of some weights: pairs of (`LAST`, weight) and map."""
+        found = hypotheses(base, self.settings.hypothesis)
+        opinions = score_hypotheses(self.prn, stacks, index, found.centres)
+        for weight in weights:
+            yield (LAST, weight), refine(base, found, opinions, weight)
+
+
+def write_both_settings(settings: Settings, folder: str | os.PathLike[str]) -> None:
+    """Write the settings of both tracks, each part beside its own weights in a folder."""
+
+    def part(of_track: Callable[[str], bool]) -> Settings:
+        weights, thresholds = (
+            {row: value for row, value in chosen.items() if of_track(row)} for chosen in (settings.weights, settings.thresholds)
+        )
+        return replace(settings, weights=weights, thresholds=thresholds)
+
+    write_settings(part(ROWS.__contains__), folder)
+    write_settings(part(OWN.__contains__), Path(folder) / FOLDER)
 
 
 def mirrored_map(unet: UNet, stacks: tuple[ImageStack, ImageStack], index: int, ways: int = 4) -> np.ndarray:

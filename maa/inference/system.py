@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -102,6 +102,9 @@ class AnySystem(Protocol):
     ) -> dict[str, np.ndarray]:
         """Probability maps of a photograph (see `System.maps`)."""
 
+    def tried(self, stacks: tuple[ImageStack, ImageStack], weights: Sequence[float]) -> Iterator[tuple[Hashable, np.ndarray]]:
+        """Every map of a photograph that settings are chosen by (see `System.tried`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class System:
@@ -188,6 +191,28 @@ class System:
             for row in second:
                 maps[row] = refine(base, found, self.opinions(row, base, found, stacks, index), self.settings.weight(row))
         return {row: map_ for row, map_ in maps.items() if row in rows}
+
+    def tried(self, stacks: tuple[ImageStack, ImageStack], weights: Sequence[float]) -> Iterator[tuple[Hashable, np.ndarray]]:
+        """Every map of a photograph that settings are chosen by, one at a time.
+
+        Parameters
+        ----------
+        stacks : tuple of ImageStack
+            Of one photograph, at 1x and at 0.5x.
+        weights : sequence of float
+            Of each second stage.
+
+        Yields
+        ------
+        (row, map) of the first stage, ((row, weight), map) of each second stage
+        """
+        maps = self.first_stage(stacks)
+        yield from maps.items()
+        base = self.base(maps)
+        found = self.hypotheses(base)
+        for row in (row for row in self.rows if row in SECOND_STAGE):
+            opinions = self.opinions(row, base, found, stacks)
+            yield from (((row, weight), refine(base, found, opinions, weight)) for weight in weights)
 
     def first_stage(self, stacks: tuple[ImageStack, ImageStack], index: int = 0) -> dict[str, np.ndarray]:
         """The maps of the rows of `FIRST_STAGE` that the networks allow; parameters and values as `maps`."""

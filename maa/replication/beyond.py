@@ -8,7 +8,7 @@ the unlabelled ground of diseased photographs, haemorrhages included, judges the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,11 @@ import numpy as np
 
 from maa import evaluation
 from maa.data.idrid import Dataset
-from maa.inference.beyond import BEYOND_ROWS, FOLDER, LAST, OWN, PRN_FILE, mirrored_map
+from maa.inference.beyond import BEYOND_ROWS, LAST, OWN, mirrored_map
 from maa.inference.fusion import mean_log_odds
-from maa.inference.system import Settings, write_settings
+from maa.inference.system import Settings
 from maa.models.hgn import HGN
-from maa.models.prn import PRN
 from maa.models.unet import UNet
-from maa.models.weights import save_weights
 from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
@@ -45,8 +43,7 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     dataset : Dataset
     profile : Profile
     out : path-like
-        As in `maa.replication.reproduce.reproduce`, whose runs are taken from there; writes ``beyond.json``, and the weights of
-        `Beyond` into ``weights/beyond/``.
+        As in `maa.replication.reproduce.reproduce`, whose runs are taken from there; writes ``beyond.json``.
     seed : int
         Of everything but the U-Nets, whose seeds are `MEMBERS`.
 
@@ -104,7 +101,6 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     for row, run in measured.items():
         run.add_metrics(**measures(scores[row]))
     settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
-    _ship(runs[LAST], unets, settings, Path(out) / "weights" / FOLDER)
     trained: dict[str, Trained[Any]] = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
     results = {
         **head(study, validation, seed, started),
@@ -128,11 +124,3 @@ def _long(study: Study, seed: int) -> dict[str, Trained[HGN]]:
         schedule = replace(config.schedule, steps=round(patches / config.schedule.batch))
         long[row] = study.hgn(scale, seed, schedule=schedule)
     return long
-
-
-def _ship(prn: Trained[PRN], unets: Sequence[Trained[UNet]], settings: Settings, folder: Path) -> None:
-    """Write what `Beyond` adds to the paper's system, whose weights lie in the folder above."""
-    save_weights(prn.model, folder / PRN_FILE, half=True)
-    for member, run in zip(MEMBERS, unets):
-        save_weights(run.model, folder / f"unet-0.5x-{member}.safetensors", half=True)
-    write_settings(settings, folder)

@@ -25,7 +25,7 @@ from maa.provenance import Json, PathLike, code_fingerprint, environment, write_
 from maa.replication.folds import FOLDS, folds
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
-from maa.replication.scores import REFERENCES, REFINEMENT_WEIGHTS
+from maa.replication.scores import CONTRASTS, REFERENCES, REFINEMENT_WEIGHTS, Contrast, judged
 from maa.replication.study import Study
 from maa.replication.validation import Validation
 from maa.training.candidates import NEAR
@@ -33,8 +33,10 @@ from maa.training.candidates import NEAR
 #: What the paper's "trained on patches" may mean, and how a network of a scale is trained under it.  Explained in ch:hgn.
 READINGS: dict[str, Callable[..., Trained[HGN]]] = {"windows": Study.windows, "centre": Study.hgn}
 _SOFT = {"triplet_weight": 0.5, "mining": "soft"}
+#: What breaks the paper's rule that healthy patches come from healthy patients only.
+DISEASED: dict[str, Any] = {"negatives": "diseased too"}
 #: By row: what differs in the profile's `CandidateConfig`.  The rows of the main table, but for the full system, whose sampler
-#: and triplet loss are the best of these.
+#: and triplet loss are the best of these; and one that breaks the paper's rule for negatives.
 PRIMARY: dict[str, dict[str, Any]] = {
     "prn_cross_entropy": {},
     "triplet, semi-hard": {"triplet_weight": 0.5},
@@ -44,10 +46,10 @@ PRIMARY: dict[str, dict[str, Any]] = {
     "sampling, told": {"rule": "told"},
     "sampling, mixture": {"rule": "mixture"},
     "sampling, fresh": {"rule": "fresh"},
+    "negatives of diseased patients too": DISEASED,
 }
 #: What else is asked of the second stage, each against cross-entropy alone.
 SECONDARY: dict[str, dict[str, Any]] = {
-    "negatives of diseased patients too": {"negatives": "diseased too"},
     "warm start": {"warm": True},
     "ground, uniform": {"negatives": "ground"},
     "ground, plain": {"negatives": "ground", "rule": "plain"},
@@ -56,12 +58,13 @@ SECONDARY: dict[str, dict[str, Any]] = {
     "ground, fresh": {"negatives": "ground", "rule": "fresh"},
 }
 FULL = "prn_full"
-#: The primary contrasts of results/protocol.md, by their names: system and baseline.
-CONTRASTS: tuple[dict[str, tuple[str, str]], ...] = (
-    {"C1": (FULL, "hgn_1x")},
-    {"C2": (FULL, "prn_cross_entropy")},
-    {"C3a": ("prn_triplet", "prn_cross_entropy"), "C3b": ("prn_sampling", "prn_cross_entropy")},
-    {"C4": ("prn_cross_entropy", "control")},
+#: The full system, with negatives of diseased patients too.
+FULL_DISEASED = "both ideas, negatives of diseased patients too"
+#: What results/protocol.md asks beside the primary contrasts: what the paper's rule for negatives costs, and whether its two ideas are
+#: worth more without it.
+FURTHER: tuple[Contrast, ...] = (
+    {"D1": ("negatives of diseased patients too", "prn_cross_entropy")},
+    {"D2": (FULL_DISEASED, "negatives of diseased patients too")},
 )
 
 Pixels = evaluation.PixelScores
@@ -183,6 +186,12 @@ class Fold:
         return scores, opinions, np.concatenate(true)
 
 
+def proposed(parts: Sequence[Fold]) -> dict[str, np.ndarray]:
+    """The `Fold.candidates` of all parts: of every photograph, by networks that had not seen it."""
+    found = in_order(Fold.candidates, [(fold,) for fold in parts], "Proposing candidates")
+    return {name: centres for part in found for name, centres in part.items()}
+
+
 def details(opinions: Mapping[str, np.ndarray], true: np.ndarray) -> Json:
     """What the rows of `Fold.second_stage` say of single candidates.
 
@@ -258,7 +267,7 @@ def cross_validate(
         for run, (_, reading, scale) in zip(networks, trainings)
         if (reading, scale) == ("windows", 1.0)
     ]
-    centres = _merged(in_order(Fold.candidates, [(fold,) for fold in found], "Proposing candidates"))
+    centres = proposed(found)
     first = {
         reading: _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
         for reading in readings
@@ -285,13 +294,11 @@ def cross_validate(
         return max(alike, key=lambda row: evaluation.average_precision(*second[row].pooled()))
 
     chosen = {"prn_triplet": best("triplet"), "prn_sampling": best("sampling")}
-    whole, opinions_of_whole, _ = second_stage({FULL: PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]})
+    both = PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]
+    whole, opinions_of_whole, _ = second_stage({FULL: both, FULL_DISEASED: both | DISEASED})
     main = first["windows"]
     scores = {**main, **second, **whole}
     named = scores | {row: second[variant] for row, variant in chosen.items()}
-    contrasts = [
-        {name: (named[system], named[baseline]) for name, (system, baseline) in contrast.items()} for contrast in CONTRASTS
-    ]
     results: Json = {
         "profile": asdict(profile),
         "seed": profile.seeds[0],
@@ -308,7 +315,8 @@ def cross_validate(
         "readings": {reading: _rows(rows) for reading, rows in first.items()},
         "rows": _rows(scores),
         "details": details(opinions | opinions_of_whole, true),
-        "contrasts": {name: asdict(decision) for name, decision in evaluation.decide(contrasts).items()},
+        "contrasts": judged(named, CONTRASTS),
+        "further": judged(named, FURTHER),
         "against": {
             other: {row: asdict(evaluation.paired_bootstrap(main[row], rows[row])) for row in FIRST_STAGE}
             for other, rows in first.items()
@@ -318,10 +326,6 @@ def cross_validate(
     }
     write_json(out / "crossval.json", results)
     return results
-
-
-def _merged(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: part for each in parts for name, part in each.items()}
 
 
 def _extended(parts: Iterable[dict[str, Pixels]]) -> dict[str, Pixels]:

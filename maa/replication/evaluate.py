@@ -14,13 +14,12 @@ from maa import evaluation
 from maa.data.idrid import Dataset, Record
 from maa.data.stacks import ImageStack, stack_photograph
 from maa.errors import MaaError
-from maa.inference.candidates import refine
-from maa.inference.system import ROWS, SECOND_STAGE, AnySystem, Settings, System
+from maa.inference.system import ROWS, AnySystem, Settings
 from maa.models.weights import network_fingerprint
 from maa.progress import track
 from maa.provenance import Json, PathLike, environment, fingerprint
 from maa.replication.recipes import recipe
-from maa.replication.scores import REFINEMENT_WEIGHTS, Scores
+from maa.replication.scores import CONTRASTS, REFINEMENT_WEIGHTS, Scores, judged
 
 
 def evaluate(
@@ -52,7 +51,8 @@ def evaluate(
     Returns
     -------
     dict
-        A results file: data, settings, versions, time, and the rows of `Scores.table`.
+        A results file: data, settings, versions, time, the rows of `Scores.table`, and where every row is there that they take, the
+        primary contrasts of results/protocol.md.
 
     Raises
     ------
@@ -74,31 +74,31 @@ def evaluate(
     return _results(system, dataset, split, measured, system.settings, names, started)
 
 
-def choose(system: System, dataset: Dataset, healthy: bool = True, folder: PathLike | None = None) -> Json:
+def choose(
+    system: AnySystem, dataset: Dataset, healthy: bool = True, names: Mapping[str, str] = ROWS, folder: PathLike | None = None
+) -> Json:
     """Choose the weight of each second stage and every row's threshold on the validation photographs, and measure with them.
 
     Parameters and what is returned are as in `evaluate`; "settings" holds what was chosen, as `reproduce` chooses it.
     """
-
-    def maps(stacks: tuple[ImageStack, ImageStack]) -> Iterable[tuple[Hashable, np.ndarray]]:
-        first = system.first_stage(stacks)
-        yield from first.items()
-        base = system.base(first)
-        found = system.hypotheses(base)
-        for row in (row for row in system.rows if row in SECOND_STAGE):
-            opinions = system.opinions(row, base, found, stacks)
-            yield from (((row, weight), refine(base, found, opinions, weight)) for weight in REFINEMENT_WEIGHTS)
-
     started = time.perf_counter()
-    measured = _measured(system, dataset, "validation", healthy, folder, REFINEMENT_WEIGHTS, maps)
+    measured = _measured(
+        system,
+        dataset,
+        "validation",
+        healthy,
+        folder,
+        REFINEMENT_WEIGHTS,
+        lambda stacks: system.tried(stacks, REFINEMENT_WEIGHTS),
+    )
     weighed = {key: pixels for key, pixels in measured.pixels.items() if isinstance(key, tuple)}
-    chosen = {row: best_weight(weighed, row) for row in system.rows if row in SECOND_STAGE}
+    chosen = {row: best_weight(weighed, row) for row in dict.fromkeys(row for row, _ in weighed)}
     keys = {row: (row, chosen[row]) if row in chosen else row for row in system.rows}
     measured.pixels = {row: measured.pixels[key] for row, key in keys.items()}
     measured.lesions = {row: measured.lesions[key] for row, key in keys.items()}
     thresholds = {row: evaluation.best_f1_threshold(*measured.pixels[row].pooled()) for row in keys}
     settings = replace(system.settings, weights={**system.settings.weights, **chosen}, thresholds=thresholds)
-    return _results(system, dataset, "validation", measured, settings, ROWS, started)
+    return _results(system, dataset, "validation", measured, settings, names, started)
 
 
 Maps = Iterable[tuple[Hashable, np.ndarray]]
@@ -150,6 +150,8 @@ def _results(
 ) -> Json:
     """What a results file says of an evaluation."""
     thresholds = {row: settings.thresholds[row] for row in map(str, scores.pixels)}
+    compared = {row for contrast in CONTRASTS for pair in contrast.values() for row in pair}
+    whole = compared <= scores.pixels.keys()
     return {
         "split": split,
         "data": dataset.fingerprint,
@@ -159,6 +161,7 @@ def _results(
         "environment": environment(),
         "seconds": time.perf_counter() - started,
         "rows": scores.table(thresholds, names),
+        **({"contrasts": judged(scores.pixels, CONTRASTS)} if whole else {}),
     }
 
 

@@ -88,7 +88,7 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     best = max(range(len(by_seed)), key=lambda seed: precision(seed, "prn_full"))
     thresholds = {row: evaluation.best_f1_threshold(*scores.pooled()) for row, scores in by_seed[best].items()}
     settings = replace(settings, weights=weights[best], thresholds=thresholds)
-    _ship(trained[best], settings, out / "weights")
+    ship(trained[best], settings, out / "weights")
 
     # Lesions are looked for in the maps of the best seed only.
     validation = Validation(study, study.first_stage(profile.seeds[best]))
@@ -168,7 +168,7 @@ def _summary(lesions: list[pd.DataFrame], false: Json) -> Json:
     }
 
 
-def _ship(runs: Mapping[str, Trained[Any]], settings: Settings, folder: Path) -> None:
+def ship(runs: Mapping[str, Trained[Any]], settings: Settings, folder: Path) -> None:
     """Write the weights of every row to a folder, in half precision, and the settings beside them."""
     for row, file in FILES.items():
         save_weights(runs[row].model, folder / file, half=True)

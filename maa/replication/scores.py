@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,23 @@ PAPER: dict[str, dict[str, float | None]] = {
 PAPER_GAIN = 0.3029
 #: Beside the baseline, the rows that every gain is given over: what one would have without the part in question.
 REFERENCES = ("hgn_half", "fused", "control", "prn_cross_entropy")
+#: By their names: a row and the one that it is compared with.  What stands together is one contrast for the correction.
+Contrast = Mapping[str, tuple[str, str]]
+#: The primary contrasts of results/protocol.md.
+CONTRASTS: tuple[Contrast, ...] = (
+    {"C1": ("prn_full", "hgn_1x")},
+    {"C2": ("prn_full", "prn_cross_entropy")},
+    {"C3a": ("prn_triplet", "prn_cross_entropy"), "C3b": ("prn_sampling", "prn_cross_entropy")},
+    {"C4": ("prn_cross_entropy", "control")},
+)
+
+
+def judged(scores: Mapping[Any, evaluation.PixelScores], contrasts: Sequence[Contrast]) -> Json:
+    """What is to be said of contrasts between rows, by their names, as `maa.evaluation.decide` says it of their scores."""
+    pairs = [
+        {name: (scores[system], scores[baseline]) for name, (system, baseline) in contrast.items()} for contrast in contrasts
+    ]
+    return {name: asdict(decision) for name, decision in evaluation.decide(pairs).items()}
 
 
 class Scores:

@@ -492,21 +492,33 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     found = {
         "rows": {"hgn_1x": {"average_precision": values}},
         "contrasts": {"C1": {"difference": {"value": 0.01}, "verdict": "undecided"}},
+        "further": {},
     }
     monkeypatch.setattr(
         "maa.replication.crossval.cross_validate",
         lambda dataset, profile, out: asked.append(("crossval", profile.name, out)) or found,
     )
+    monkeypatch.setattr(
+        "maa.replication.freeze.freeze", lambda dataset, profile, out: asked.append(("freeze", profile.name, out)) or shipped
+    )
+    shipped = evaluate(System.load(default_weights()), open_dataset(retinas), "validation", healthy=False)
     out = tmp_path / "replication"
     status, printed, err = run("reproduce", "--data", retinas, "--profile", "full", "--out", out)
     assert status == 0 and err == ""
-    assert asked == [("ablate", "full", out), ("decide", "full", out), ("experiment", out), ("crossval", "full", out)]
+    assert asked == [
+        ("ablate", "full", out),
+        ("decide", "full", out),
+        ("experiment", out),
+        ("crossval", "full", out),
+        ("freeze", "full", out),
+    ]
     assert "0.4321  (0.4000 to 0.5000)" in printed and "C1   +0.0100  undecided" in printed
-    frozen = json.loads((out / "frozen.json").read_text())
-    assert frozen["split"] == "validation" and list(frozen["rows"]) == [*ROWS, "unets", "all", "all_prn_unlabelled"]
-    settings = json.loads((out / "weights" / "beyond" / "settings.json").read_text())
-    assert frozen["rows"]["all"]["threshold"] == settings["thresholds"]["all"]
-    assert "frozen.json" in printed and "unlabelled.json" in printed
+    assert "frozen.json" in printed and "unlabelled.json" in printed and "the version that ships" in printed
+
+
+@pytest.mark.slow
+def test_freeze_says_what_it_needs(retinas, tmp_path):
+    assert refused(run("freeze", "--data", retinas, "--out", tmp_path), tmp_path, "maa crossval")
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
 from maa.replication import crossval
-from maa.replication.crossval import CONTRASTS, FULL, PRIMARY, READINGS, Fold, cross_validate, nested
+from maa.replication.crossval import FULL, FULL_DISEASED, FURTHER, PRIMARY, READINGS, Fold, cross_validate, nested
 from maa.replication.folds import folds
+from maa.replication.scores import CONTRASTS
 from maa.replication.study import Study
 from maa.replication.validation import Validation
 
@@ -46,7 +47,7 @@ def test_every_photograph_is_measured_once_under_each_reading(run):
 def test_no_network_saw_the_photographs_it_is_measured_on(run):
     dataset, out, results = run
     seen = [json.loads(file.read_text())["photographs"] for file in (out / "runs").glob("*/run.json")]
-    each = 2 * len(READINGS) + len(PRIMARY) + len(SECONDARY) + 1  # the full system is one more
+    each = 2 * len(READINGS) + len(PRIMARY) + len(SECONDARY) + 2  # the full system, under either rule for negatives
     assert len(seen) == 2 * each
     for validated in results["folds"]:
         assert sum(not set(validated) & set(photographs) for photographs in seen) == each
@@ -82,14 +83,16 @@ def test_a_run_that_is_there_is_not_repeated(run, monkeypatch):
 
 def test_every_row_is_measured_and_every_contrast_judged(run):
     _, _, results = run
-    rows = {*FIRST_STAGE, "control", *PRIMARY, *SECONDARY, FULL}
+    rows = {*FIRST_STAGE, "control", *PRIMARY, *SECONDARY, FULL, FULL_DISEASED}
     assert results["rows"].keys() == rows and results["details"].keys() == rows - {*FIRST_STAGE}
     assert list(results["contrasts"]) == [name for contrast in CONTRASTS for name in contrast]
+    assert list(results["further"]) == ["D1", "D2"]
     values = {row: content["average_precision"]["value"] for row, content in results["rows"].items()}
     named = values | {row: values[variant] for row, variant in results["chosen"].items()}
-    for contrast in CONTRASTS:
+    decisions = results["contrasts"] | results["further"]
+    for contrast in CONTRASTS + FURTHER:
         for name, (system, baseline) in contrast.items():
-            assert results["contrasts"][name]["difference"]["value"] == pytest.approx(named[system] - named[baseline])
+            assert decisions[name]["difference"]["value"] == pytest.approx(named[system] - named[baseline])
     for kind in ("triplet", "sampling"):
         assert named[f"prn_{kind}"] == max(values[row] for row in PRIMARY if row.startswith(kind))
     assert results["details"]["prn_cross_entropy"]["slope"] == pytest.approx(1)
