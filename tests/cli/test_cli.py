@@ -22,12 +22,14 @@ from PIL import Image
 from scipy import ndimage
 
 from maa import cli, phantom, training
-from maa.data import read_mask
+from maa.data import open_dataset, read_mask
 from maa.errors import MaaError
 from maa.inference import ROWS, Settings, System, write_settings
 from maa.models import HGN, PRN, save_weights
 from maa.names import safe_name
 from maa.replication import profiles
+from maa.replication.evaluate import evaluate
+from maa.segmentation.one import default_weights
 
 ROOT = Path(__file__).parents[2]
 
