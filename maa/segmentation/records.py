@@ -162,7 +162,8 @@ class Records:
     def check_room(self) -> None:
         """Raise a MaaError when the disk is full: before the work on a photograph, whose results could not be kept."""
         there = next(folder for folder in (self.out, *self.out.parents) if folder.is_dir())
-        if shutil.disk_usage(there).free < ROOM:
+        disk = shutil.disk_usage(there)
+        if disk.total and disk.free < ROOM:  # some file systems of the cloud say 0 of 0
             raise MaaError(f"The disk of {self.out} is full: free {ROOM // 1_000_000} MB or more, and run it again.")
 
     def tidy(self) -> None:
