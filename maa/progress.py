@@ -47,8 +47,8 @@ def bar(description: str, total: int | None) -> Iterator[Advance]:
     total : int or None
         The count at which it ends; None when that is not known.
     """
-    if wanted() == "lines":
-        yield _lines(description, total)
+    if wanted() != "bar":
+        yield _lines(description, total) if wanted() == "lines" else _nothing
         return
     from rich.console import Console
 
@@ -60,13 +60,17 @@ def bar(description: str, total: int | None) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    with Progress(*columns, console=Console(stderr=True), disable=wanted() == "0", transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def advance(done: int, note: str = "") -> None:
             progress.update(task, completed=done, note=note)
 
         yield advance
+
+
+def _nothing(done: int, note: str = "") -> None:
+    """``advance`` where nobody watches."""
 
 
 def _lines(description: str, total: int | None) -> Advance:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import integrate
 
 from maa.errors import MaaError
 from maa.evaluation.pixels import PROBABILITIES, PixelScores, first_level
@@ -127,7 +128,7 @@ def trapezoid(positives: np.ndarray, negatives: np.ndarray) -> float:
     Equal to scikit-learn's `auc(recall, precision)` of `precision_recall_curve`.  Explained in ch:gain.
     """
     precision, recall, _ = _full_curve(positives, negatives)
-    return float(np.trapezoid(np.append(1, precision), np.append(0, recall)))
+    return float(integrate.trapezoid(np.append(1, precision), np.append(0, recall)))
 
 
 def fixed_thresholds(positives: np.ndarray, negatives: np.ndarray, count: int) -> float:
@@ -164,7 +165,7 @@ def fixed_thresholds(positives: np.ndarray, negatives: np.ndarray, count: int) -
     true = total - np.append(0, positives.cumsum())[first]
     false = negatives.sum() - np.append(0, negatives.cumsum())[first]
     precision = np.where(true + false > 0, true / np.maximum(true + false, 1), 1.0)
-    return float(np.trapezoid(precision[::-1], (true / total)[::-1]))
+    return float(integrate.trapezoid(precision[::-1], (true / total)[::-1]))
 
 
 def roc_auc(positives: np.ndarray, negatives: np.ndarray) -> float:

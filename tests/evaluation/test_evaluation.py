@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import integrate, ndimage
 from skimage.measure import label as skimage_label
 from sklearn import metrics
 
@@ -172,7 +172,7 @@ def test_thinned_curve_keeps_shape_and_ends():
     assert len(p) <= 200 and (np.diff(r) >= 0).all() and (np.diff(t) < 0).all()
     assert (r[0], r[-1], t[0]) == (recall[0], recall[-1], thresholds[0]) and r[-1] == 1
     assert set(zip(p, r)) <= set(zip(precision, recall))
-    assert abs(np.trapezoid(p, r) - np.trapezoid(precision, recall)) < 0.01
+    assert abs(integrate.trapezoid(p, r) - np.trapezoid(precision, recall)) < 0.01
 
 
 # Variants

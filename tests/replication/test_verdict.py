@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maa.errors import MaaError
+from maa.provenance import file_fingerprints
 from maa.replication import verdict
 from maa.replication.scores import PAPER, PAPER_GAIN
 from maa.replication.verdict import Evidence, answer, headline, in_words, mark
@@ -185,6 +186,16 @@ def test_every_opening_is_committed_with_what_was_frozen():
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in frozen["files"].values())
     first = verdict.openings()[0]["results"]
     assert len(first["photographs"]) == 27 and "prn_full" in first["rows"] and "refined" not in first["rows"]
+
+
+def test_what_ships_is_what_was_frozen_and_signed():
+    """Whoever opens the test half a second time can see that nothing was changed since."""
+    frozen = json.loads((ROOT / "results/idrid-full/frozen.json").read_text())
+    assert file_fingerprints(ROOT / "maa/pretrained") == frozen["files"]
+    protocol = (ROOT / "results/protocol.md").read_text(encoding="utf-8")
+    signed = dict(re.findall(r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", protocol, re.MULTILINE))
+    assert signed == frozen["files"]
+    assert frozen["settings"]["weights"].keys() < frozen["rows"].keys() == frozen["settings"]["thresholds"].keys()
 
 
 # --- the pages, with other files in the place of ours --------------------------------------------------------------

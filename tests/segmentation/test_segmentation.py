@@ -407,7 +407,9 @@ def test_full_disk_is_one_sentence_and_leaves_no_file(tmp_path, monkeypatch):
 
 def test_a_disk_that_becomes_full_is_noticed_before_the_work_and_loses_nothing(eyes, tmp_path, monkeypatch):
     free = iter([10**9, 10**6])
-    monkeypatch.setattr("maa.segmentation.records.shutil.disk_usage", lambda folder: SimpleNamespace(total=10**12, free=next(free)))
+    monkeypatch.setattr(
+        "maa.segmentation.records.shutil.disk_usage", lambda folder: SimpleNamespace(total=10**12, free=next(free))
+    )
     asked, maps = [], DarkSpots.maps
     monkeypatch.setattr(DarkSpots, "maps", lambda *a, **k: asked.append(a) or maps(*a, **k))
     report = segment_files([eyes], tmp_path / "out", DarkSpots(), resize=1)
