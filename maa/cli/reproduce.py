@@ -23,6 +23,7 @@ from maa.progress import duration
 
 if TYPE_CHECKING:
     from maa.data.idrid import Dataset
+    from maa.provenance import Json
     from maa.replication.profiles import Profile
 
 
@@ -37,8 +38,8 @@ def reproduce(
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
     With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), the experiment
-    with lesions that nobody labelled (unlabelled.json), the cross-validation (crossval.json) and the version that ships
-    (frozen.json) too.
+    with lesions that nobody labelled (unlabelled.json), the cross-validation (crossval.json, arms.json) and the version
+    that ships (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
     system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication that was stopped goes on where it was when the same
@@ -86,6 +87,7 @@ def reproduce(
         say(f"Lesions without a label, on phantoms: {out / 'unlabelled.json'}.")
         with spread(jobs, cluster):
             _crossval(dataset, budget, out)
+            _arms(dataset, budget, out)
         _freeze(dataset, budget, out)
 
 
@@ -94,15 +96,15 @@ def crossval(
     out: Annotated[Path, folder_option("--out", "The folder for runs and crossval.json.")],
     data: DataOption = None,
     profile: ProfileOption = "full",
-    primary: Annotated[bool, Option("--primary", help="Only what the contrasts take.")] = False,
+    primary: Annotated[bool, Option("--primary", help="Only what the primary contrasts take.")] = False,
     jobs: JobsOption = 1,
     cluster: ClusterOption = None,
 ) -> None:
     """Cross-validate both stages on every photograph that is not held back, as results/protocol.md lays down.
 
-    Six folds; the first stage under both readings of the paper, the second on candidates with each of its variants.  Writes
-    crossval.json: every row, and the contrasts with what is to be said of them.  Goes on where it was stopped.  With
-    `--primary` it leaves out the earlier reading and the variants that stand beside the main table, which is half of the work.
+    Six folds; the first stage under both readings of the paper, the second on candidates, with each of the paper's ideas.  Writes
+    crossval.json: every row, and the primary contrasts with what is to be said of them.  Goes on where it was stopped.  With
+    `--primary` it leaves out the earlier reading.
     """
     dataset = find_dataset(data)
     writable_folder(out)
@@ -110,19 +112,50 @@ def crossval(
     from maa.replication.profiles import PROFILES
 
     with spread(jobs, cluster):
-        _crossval(dataset, PROFILES[profile], out, **({"secondary": {}, "readings": ("windows",)} if primary else {}))
+        _crossval(dataset, PROFILES[profile], out, **({"readings": ("windows",)} if primary else {}))
 
 
 def _crossval(dataset: Dataset, budget: Profile, out: Path, **only: Any) -> None:
     from maa.replication.crossval import cross_validate
 
-    results = cross_validate(dataset, budget, out, **only)
+    _say_rows(cross_validate(dataset, budget, out, **only), out / "crossval.json")
+
+
+@app.command()
+def arms(
+    out: Annotated[Path, folder_option("--out", "The folder where maa crossval left its runs and crossval.json.")],
+    data: DataOption = None,
+    profile: ProfileOption = "full",
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
+) -> None:
+    """Ask further questions of the second stage, in the parts of a cross-validation that is there.
+
+    Whose candidates its negatives are, whether it starts from the first stage's features, and five samplers over all healthy ground:
+    each beside cross-entropy alone.  Writes arms.json.  Goes on where it was stopped.
+    """
+    dataset = find_dataset(data)
+    writable_folder(out)
+    from maa.parallel import spread
+    from maa.replication.profiles import PROFILES
+
+    with spread(jobs, cluster):
+        _arms(dataset, PROFILES[profile], out)
+
+
+def _arms(dataset: Dataset, budget: Profile, out: Path) -> None:
+    from maa.replication.crossval import ask_further
+
+    _say_rows(ask_further(dataset, budget, out), out / "arms.json")
+
+
+def _say_rows(results: Json, file: Path) -> None:
     for row, values in results["rows"].items():
         interval = values["average_precision"]
-        say(f"{row:36} {interval['value']:.4f}  ({interval['low']:.4f} to {interval['high']:.4f})")
-    for name, decision in (results["contrasts"] | results["further"]).items():
+        say(f"{row:46} {interval['value']:.4f}  ({interval['low']:.4f} to {interval['high']:.4f})")
+    for name, decision in results["contrasts"].items():
         say(f"{name:4} {decision['difference']['value']:+.4f}  {decision['verdict']}")
-    say(f"Results: {out / 'crossval.json'}")
+    say(f"Results: {file}")
 
 
 @app.command()

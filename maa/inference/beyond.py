@@ -83,6 +83,7 @@ class Beyond:
             settings,
             weights=paper.settings.weights | settings.weights,
             thresholds=paper.settings.thresholds | settings.thresholds,
+            precisions=paper.settings.precisions | settings.precisions,
         )
         unets = tuple(load_weights(file, UNet).to(device()) for file in files)
         return cls(paper, unets, load_weights(own / PRN_FILE, PRN).to(device()), settings)
@@ -94,8 +95,8 @@ class Beyond:
 
     @property
     def final(self) -> str:
-        """The row to use."""
-        return LAST
+        """The row to use, as `System.final`."""
+        return self.settings.final(self.rows)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -143,10 +144,11 @@ def write_both_settings(settings: Settings, folder: str | os.PathLike[str]) -> N
     """Write the settings of both tracks, each part beside its own weights in a folder."""
 
     def part(of_track: Callable[[str], bool]) -> Settings:
-        weights, thresholds = (
-            {row: value for row, value in chosen.items() if of_track(row)} for chosen in (settings.weights, settings.thresholds)
+        weights, thresholds, precisions = (
+            {row: value for row, value in chosen.items() if of_track(row)}
+            for chosen in (settings.weights, settings.thresholds, settings.precisions)
         )
-        return replace(settings, weights=weights, thresholds=thresholds)
+        return replace(settings, weights=weights, thresholds=thresholds, precisions=precisions)
 
     write_settings(part(ROWS.__contains__), folder)
     write_settings(part(OWN.__contains__), Path(folder) / FOLDER)

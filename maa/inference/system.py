@@ -48,7 +48,7 @@ ROWS = {
 }
 FIRST_STAGE = ("hgn_1x", "hgn_half", "fused")
 SECOND_STAGE = tuple(row for row in ROWS if row not in FIRST_STAGE)
-#: The row that the system is used for.
+#: The row of the paper's whole system.
 FULL_SYSTEM = "prn_full"
 
 
@@ -64,6 +64,8 @@ class Settings:
         Of each second stage against the map that it refines (see `maa.inference.refine`); `WEIGHT` where there is none.
     thresholds : dict of str to float
         For each row, the probability from which a pixel is called a microaneurysm.
+    precisions : dict of str to float
+        Average precision of each row on the photographs that chose all this.  The row with the highest is the one to use.
     """
 
     #: The weight of a second stage for which none was chosen.
@@ -72,6 +74,12 @@ class Settings:
     hypothesis: float = 0.001
     weights: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+    precisions: dict[str, float] = field(default_factory=dict)
+
+    def final(self, rows: Sequence[str]) -> str:
+        """The row to use: the one that validation found best, of equals the first; or else the last."""
+        known = [row for row in rows if row in self.precisions]
+        return max(known, key=self.precisions.__getitem__) if known else rows[-1]
 
     def weight(self, row: str) -> float:
         """The weight of a second stage."""
@@ -155,8 +163,8 @@ class System:
 
     @property
     def final(self) -> str:
-        """The row to use: the full system, or else the last one that the networks allow."""
-        return self.rows[-1]
+        """The row to use: the one that validation found best; where nothing was chosen, the last one that the networks allow."""
+        return self.settings.final(self.rows)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -256,7 +264,8 @@ def read_settings(folder: str | os.PathLike[str]) -> Settings:
         if not path.is_file() or path.stat().st_size > _MOST_BYTES:
             raise ValueError("no settings of ours")
         settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
-        for share in (settings.hypothesis, *settings.weights.values(), *settings.thresholds.values()):
+        shares = (*settings.weights.values(), *settings.thresholds.values(), *settings.precisions.values())
+        for share in (settings.hypothesis, *shares):
             if isinstance(share, bool) or not 0 <= share <= 1:
                 raise ValueError(f"{share} is no share")
     except (ValueError, TypeError, AttributeError, RecursionError, OSError):

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 from maa import evaluation
 from maa.data.idrid import Dataset
 from maa.data.pools import dilate
+from maa.errors import MaaError
 from maa.inference.candidates import Hypotheses, hypotheses, refine, refined_levels, score_hypotheses
 from maa.inference.maps import FULL_SCALE, log_odds
 from maa.inference.system import FIRST_STAGE, Settings
@@ -21,7 +22,7 @@ from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.parallel import in_order
 from maa.progress import track
-from maa.provenance import Json, PathLike, code_fingerprint, environment, write_json
+from maa.provenance import Json, PathLike, code_fingerprint, environment, read_json, write_json
 from maa.replication.folds import FOLDS, folds
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
@@ -36,7 +37,7 @@ _SOFT = {"triplet_weight": 0.5, "mining": "soft"}
 #: What breaks the paper's rule that healthy patches come from healthy patients only.
 DISEASED: dict[str, Any] = {"negatives": "diseased too"}
 #: By row: what differs in the profile's `CandidateConfig`.  The rows of the main table, but for the full system, whose sampler
-#: and triplet loss are the best of these; and one that breaks the paper's rule for negatives.
+#: and triplet loss are the best of these.
 PRIMARY: dict[str, dict[str, Any]] = {
     "prn_cross_entropy": {},
     "triplet, semi-hard": {"triplet_weight": 0.5},
@@ -46,10 +47,11 @@ PRIMARY: dict[str, dict[str, Any]] = {
     "sampling, told": {"rule": "told"},
     "sampling, mixture": {"rule": "mixture"},
     "sampling, fresh": {"rule": "fresh"},
-    "negatives of diseased patients too": DISEASED,
 }
-#: What else is asked of the second stage, each against cross-entropy alone.
-SECONDARY: dict[str, dict[str, Any]] = {
+#: What else is asked of the second stage, each against cross-entropy alone; the full system under the other rule for negatives is
+#: asked too.
+ARMS: dict[str, dict[str, Any]] = {
+    "negatives of diseased patients too": DISEASED,
     "warm start": {"warm": True},
     "ground, uniform": {"negatives": "ground"},
     "ground, plain": {"negatives": "ground", "rule": "plain"},
@@ -223,14 +225,9 @@ def nested(tried: Mapping[float, Pixels]) -> dict[str, float]:
 
 
 def cross_validate(
-    dataset: Dataset,
-    profile: Profile,
-    out: PathLike,
-    count: int = FOLDS,
-    secondary: Mapping[str, Mapping[str, Any]] = SECONDARY,
-    readings: Sequence[str] = tuple(READINGS),
+    dataset: Dataset, profile: Profile, out: PathLike, count: int = FOLDS, readings: Sequence[str] = tuple(READINGS)
 ) -> Json:
-    """Cross-validate the first stage under its readings, and the second stage on candidates with each of its variants.
+    """Cross-validate the first stage under its readings, and the second stage on candidates with each of the paper's ideas.
 
     Within `maa.parallel.spread` several processes do it.
 
@@ -244,8 +241,6 @@ def cross_validate(
         Where the runs (``runs/``) and the results (``crossval.json``) go.  A run that is there is not repeated.
     count : int
         How many folds.
-    secondary : mapping of str to dict
-        The variants of the second stage beside those of the main table.
     readings : sequence of str
         Of `READINGS`: "windows", which the second stage is built on, and what it is compared with.
 
@@ -257,9 +252,7 @@ def cross_validate(
         reading compares with the others; and the average precision that the trainings of HGN 1x estimated at their reports.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    found = [Fold(part, profile, out / "runs") for part in folds(dataset, count)]
-    _ = found[0].study.train  # normalised once, before several would do it
-    arms = {**PRIMARY, **secondary}
+    found = _parts(dataset, profile, out, count)
     trainings = [(fold, reading, scale) for reading in readings for fold in found for scale in (1.0, 0.5)]
     networks = in_order(Fold.network, trainings, "First stage")
     baselines = [
@@ -268,55 +261,27 @@ def cross_validate(
         if (reading, scale) == ("windows", 1.0)
     ]
     centres = proposed(found)
-    first = {
-        reading: _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
-        for reading in readings
-    }
-    seconds, histories = {}, {}
-
-    def second_stage(
-        rows: Mapping[str, Mapping[str, Any] | None],
-    ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
-        trained = {row: changes for row, changes in rows.items() if changes is not None}
-        items = [(fold, centres, changes) for changes in trained.values() for fold in found]
-        runs = in_order(Fold.refinement, items, "Second stage")
-        for number, row in enumerate(trained):
-            of_row = runs[number * count : (number + 1) * count]
-            seconds[row], histories[row] = sum(run.record.seconds for run in of_row), of_row[0].record.history
-        parts = in_order(Fold.second_stage, [(fold, centres, rows) for fold in found], "Scoring the second stage")
-        opinions = {row: np.concatenate([part[1][row] for part in parts]) for row in rows}
-        return _extended(part[0] for part in parts), opinions, np.concatenate([part[2] for part in parts])
-
-    second, opinions, true = second_stage({"control": None, **arms})
+    first = {reading: _first_stage(found, reading) for reading in readings}
+    second = _second_stage(found, centres, {"control": None, **PRIMARY})
 
     def best(kind: str) -> str:
         alike = [row for row in PRIMARY if row.startswith(kind)]
-        return max(alike, key=lambda row: evaluation.average_precision(*second[row].pooled()))
+        return max(alike, key=lambda row: evaluation.average_precision(*second.scores[row].pooled()))
 
     chosen = {"prn_triplet": best("triplet"), "prn_sampling": best("sampling")}
-    both = PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]
-    whole, opinions_of_whole, _ = second_stage({FULL: both, FULL_DISEASED: both | DISEASED})
+    whole = _second_stage(found, centres, {FULL: _both(chosen)})
     main = first["windows"]
-    scores = {**main, **second, **whole}
-    named = scores | {row: second[variant] for row, variant in chosen.items()}
+    scores = {**main, **second.scores, **whole.scores}
     results: Json = {
-        "profile": asdict(profile),
-        "seed": profile.seeds[0],
-        "split": "cross-validated",
-        "photographs": main["hgn_1x"].names,
-        "folds": [[record.name for record in fold.part.select("validation")] for fold in found],
-        "data": dataset.fingerprint,
-        "code": code_fingerprint(),
-        "environment": environment(),
+        **_head(dataset, profile, found, scores),
         "baseline_course": np.mean(baselines, axis=0).tolist(),
-        "training_seconds": seconds,
-        "histories": histories,
+        "training_seconds": second.seconds | whole.seconds,
+        "histories": second.histories | whole.histories,
         "chosen": chosen,
         "readings": {reading: _rows(rows) for reading, rows in first.items()},
         "rows": _rows(scores),
-        "details": details(opinions | opinions_of_whole, true),
-        "contrasts": judged(named, CONTRASTS),
-        "further": judged(named, FURTHER),
+        "details": details(second.opinions | whole.opinions, second.true),
+        "contrasts": judged(scores | {row: scores[variant] for row, variant in chosen.items()}, CONTRASTS),
         "against": {
             other: {row: asdict(evaluation.paired_bootstrap(main[row], rows[row])) for row in FIRST_STAGE}
             for other, rows in first.items()
@@ -326,6 +291,113 @@ def cross_validate(
     }
     write_json(out / "crossval.json", results)
     return results
+
+
+def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping[str, Mapping[str, Any]] = ARMS) -> Json:
+    """Ask further questions of the second stage, in the parts of a cross-validation that is there.  Explained in sec:arms.
+
+    Within `maa.parallel.spread` several processes do it.
+
+    Parameters
+    ----------
+    dataset, profile : as for `cross_validate`
+    out : path-like
+        Where `cross_validate` left its runs and results; writes ``arms.json``.
+    arms : mapping of str to mapping
+        By row: what differs in the profile's `CandidateConfig`; "negatives of diseased patients too" is among them.
+
+    Returns
+    -------
+    dict
+        Rows and details as of `cross_validate`, beside the first stage, the control and cross-entropy alone; and under "contrasts"
+        those of `FURTHER`.
+
+    Raises
+    ------
+    MaaError
+        When there is no cross-validation in the folder.
+    """
+    started, out = time.perf_counter(), Path(out).absolute()
+    crossed = crossed_in(out)
+    found = _parts(dataset, profile, out, len(crossed["folds"]))
+    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: _both(crossed["chosen"]) | DISEASED}
+    second = _second_stage(found, proposed(found), rows)
+    scores = _first_stage(found, "windows") | second.scores
+    results: Json = {
+        **_head(dataset, profile, found, scores),
+        "training_seconds": second.seconds,
+        "histories": second.histories,
+        "rows": _rows(scores),
+        "details": details(second.opinions, second.true),
+        "contrasts": judged(scores, FURTHER),
+        "seconds": time.perf_counter() - started,
+    }
+    write_json(out / "arms.json", results)
+    return results
+
+
+def crossed_in(out: Path) -> Json:
+    """What `cross_validate` wrote into a folder; a MaaError where there is nothing."""
+    if not (out / "crossval.json").is_file():
+        raise MaaError(f"{out} holds no crossval.json: run maa crossval --out {out} first.")
+    return read_json(out / "crossval.json", "run maa crossval again")
+
+
+@dataclass(frozen=True)
+class _SecondStage:
+    """Of all parts, by row: as `Fold.second_stage`; seconds of all trainings, and the history of the first."""
+
+    scores: dict[str, Pixels]
+    opinions: dict[str, np.ndarray]
+    true: np.ndarray
+    seconds: dict[str, float]
+    histories: dict[str, Any]
+
+
+def _second_stage(
+    found: Sequence[Fold], centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None]
+) -> _SecondStage:
+    """Train and measure second stages, by row what differs in the configuration; None for the control."""
+    trained = {row: changes for row, changes in rows.items() if changes is not None}
+    items = [(fold, centres, changes) for changes in trained.values() for fold in found]
+    runs = in_order(Fold.refinement, items, "Second stage")
+    of_row = {row: runs[number * len(found) : (number + 1) * len(found)] for number, row in enumerate(trained)}
+    parts = in_order(Fold.second_stage, [(fold, centres, rows) for fold in found], "Scoring the second stage")
+    return _SecondStage(
+        _extended(part[0] for part in parts),
+        {row: np.concatenate([part[1][row] for part in parts]) for row in rows},
+        np.concatenate([part[2] for part in parts]),
+        {row: sum(run.record.seconds for run in each) for row, each in of_row.items()},
+        {row: each[0].record.history for row, each in of_row.items()},
+    )
+
+
+def _parts(dataset: Dataset, profile: Profile, out: Path, count: int) -> list[Fold]:
+    found = [Fold(part, profile, out / "runs") for part in folds(dataset, count)]
+    _ = found[0].study.train  # normalised once, before several would do it
+    return found
+
+
+def _head(dataset: Dataset, profile: Profile, found: Sequence[Fold], scores: Mapping[str, Pixels]) -> Json:
+    return {
+        "profile": asdict(profile),
+        "seed": profile.seeds[0],
+        "split": "cross-validated",
+        "photographs": scores["hgn_1x"].names,
+        "folds": [[record.name for record in fold.part.select("validation")] for fold in found],
+        "data": dataset.fingerprint,
+        "code": code_fingerprint(),
+        "environment": environment(),
+    }
+
+
+def _first_stage(found: Sequence[Fold], reading: str) -> dict[str, Pixels]:
+    return _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
+
+
+def _both(chosen: Mapping[str, str]) -> dict[str, Any]:
+    """The full system: both ideas, each in the variant that was chosen."""
+    return PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]
 
 
 def _extended(parts: Iterable[dict[str, Pixels]]) -> dict[str, Pixels]:

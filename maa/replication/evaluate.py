@@ -96,8 +96,13 @@ def choose(
     keys = {row: (row, chosen[row]) if row in chosen else row for row in system.rows}
     measured.pixels = {row: measured.pixels[key] for row, key in keys.items()}
     measured.lesions = {row: measured.lesions[key] for row, key in keys.items()}
-    thresholds = {row: evaluation.best_f1_threshold(*measured.pixels[row].pooled()) for row in keys}
-    settings = replace(system.settings, weights={**system.settings.weights, **chosen}, thresholds=thresholds)
+    pooled = {row: measured.pixels[row].pooled() for row in keys}
+    settings = replace(
+        system.settings,
+        weights={**system.settings.weights, **chosen},
+        thresholds={row: evaluation.best_f1_threshold(*counts) for row, counts in pooled.items()},
+        precisions={row: evaluation.average_precision(*counts) for row, counts in pooled.items()},
+    )
     return _results(system, dataset, "validation", measured, settings, names, started)
 
 

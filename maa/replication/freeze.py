@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from maa.data.idrid import Dataset
-from maa.errors import MaaError
 from maa.inference.beyond import BEYOND_ROWS, FOLDER, PRN_FILE, Beyond, write_both_settings
 from maa.inference.system import ROWS, Settings
 from maa.models.weights import save_weights
 from maa.provenance import Json, PathLike, file_fingerprints, write_json
 from maa.replication.beyond import MEMBERS
-from maa.replication.crossval import DISEASED, PRIMARY, Fold, proposed
+from maa.replication.crossval import DISEASED, PRIMARY, Fold, crossed_in, proposed
 from maa.replication.evaluate import choose
 from maa.replication.folds import folds
 from maa.replication.profiles import Profile
@@ -49,9 +47,7 @@ def freeze(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
         When there is no cross-validation in the folder.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    if not (out / "crossval.json").is_file():
-        raise MaaError(f"{out} holds no crossval.json: run maa crossval --out {out} first.")
-    crossed, seed = json.loads((out / "crossval.json").read_text(encoding="utf-8")), profile.seeds[0]
+    crossed, seed = crossed_in(out), profile.seeds[0]
     centres = proposed([Fold(part, profile, out / "runs") for part in folds(dataset, len(crossed["folds"]))])
     study = Study(dataset, profile, out / "runs")
     first = {"hgn_1x": study.windows(1.0, seed), "hgn_half": study.windows(0.5, seed)}

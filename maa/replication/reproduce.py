@@ -87,7 +87,8 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
 
     best = max(range(len(by_seed)), key=lambda seed: precision(seed, "prn_full"))
     thresholds = {row: evaluation.best_f1_threshold(*scores.pooled()) for row, scores in by_seed[best].items()}
-    settings = replace(settings, weights=weights[best], thresholds=thresholds)
+    precisions = {row: precision(best, row) for row in by_seed[best]}
+    settings = replace(settings, weights=weights[best], thresholds=thresholds, precisions=precisions)
     ship(trained[best], settings, out / "weights")
 
     # Lesions are looked for in the maps of the best seed only.

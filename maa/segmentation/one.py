@@ -34,8 +34,8 @@ from maa.segmentation.scale import FIELD_DEGREES, resize_factor, resized, workin
 MAX_WORKING_PIXELS = 60_000_000
 #: The threshold where none was chosen on validation photographs.
 UNCHOSEN_THRESHOLD = 0.5
-#: What a system can be, and the map that it ends with: the paper's, and the one with more networks (ch:real).
-TRACKS = {"paper": FULL_SYSTEM, "beyond": LAST}
+#: What a system can be: the paper's, or the one with more networks (ch:real).
+TRACKS = ("paper", "beyond")
 #: Every map that a system may make, in the order in which they build on one another.
 MAPS = ROWS | BEYOND_ROWS | {FULL_SYSTEM: "HGN + PRN", LAST: "U-Nets, HGNs and PRN, beyond the paper"}
 COLUMNS = ["image", "row", "column", "area", "score"]

@@ -494,11 +494,13 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     found = {
         "rows": {"hgn_1x": {"average_precision": values}},
         "contrasts": {"C1": {"difference": {"value": 0.01}, "verdict": "undecided"}},
-        "further": {},
     }
     monkeypatch.setattr(
         "maa.replication.crossval.cross_validate",
         lambda dataset, profile, out: asked.append(("crossval", profile.name, out)) or found,
+    )
+    monkeypatch.setattr(
+        "maa.replication.crossval.ask_further", lambda dataset, profile, out: asked.append(("arms", profile.name, out)) or found
     )
     monkeypatch.setattr(
         "maa.replication.freeze.freeze", lambda dataset, profile, out: asked.append(("freeze", profile.name, out)) or shipped
@@ -512,15 +514,16 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         ("decide", "full", out),
         ("experiment", out),
         ("crossval", "full", out),
+        ("arms", "full", out),
         ("freeze", "full", out),
     ]
     assert "0.4321  (0.4000 to 0.5000)" in printed and "C1   +0.0100  undecided" in printed
     assert "frozen.json" in printed and "unlabelled.json" in printed and "the version that ships" in printed
 
 
-@pytest.mark.slow
-def test_freeze_says_what_it_needs(retinas, tmp_path):
-    assert refused(run("freeze", "--data", retinas, "--out", tmp_path), tmp_path, "maa crossval")
+@pytest.mark.parametrize("command", ["arms", "freeze"])
+def test_what_builds_on_a_cross_validation_says_that_it_needs_one(retinas, tmp_path, command):
+    assert refused(run(command, "--data", retinas, "--out", tmp_path), tmp_path, "maa crossval")
 
 
 @pytest.mark.slow

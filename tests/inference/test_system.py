@@ -129,6 +129,14 @@ def test_what_is_absent_gives_no_row(networks, drawn_stacks, present, rows):
     assert system.networks == [networks[name] for name in present]
 
 
+def test_the_row_to_use_is_the_one_that_validation_found_best(networks):
+    system = system_of(networks)
+    rows = system.rows
+    assert system.final == rows[-1] == "prn_full"
+    best = system_of(networks, settings=Settings(precisions={"hgn_1x": 0.3, "fused": 0.5, "prn_full": 0.5, "all": 0.9}))
+    assert best.final == "fused"  # of equals the first, which takes less time; and none that it does not have
+
+
 def test_a_single_photograph_has_the_maps_that_it_has_in_a_stack(networks, drawn_records, drawn_stacks):
     fundus = drawn_records[1].fundus
     system = system_of(networks, settings=Settings(hypothesis=0.05))

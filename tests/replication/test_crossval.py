@@ -13,7 +13,18 @@ from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
 from maa.replication import crossval
-from maa.replication.crossval import FULL, FULL_DISEASED, FURTHER, PRIMARY, READINGS, Fold, cross_validate, nested
+from maa.replication.crossval import (
+    ARMS,
+    FULL,
+    FULL_DISEASED,
+    FURTHER,
+    PRIMARY,
+    READINGS,
+    Fold,
+    ask_further,
+    cross_validate,
+    nested,
+)
 from maa.replication.folds import folds
 from maa.replication.scores import CONTRASTS
 from maa.replication.study import Study
@@ -21,7 +32,7 @@ from maa.replication.validation import Validation
 
 pytestmark = pytest.mark.slow
 
-SECONDARY = {"warm start": {"warm": True}, "ground, fresh": {"negatives": "ground", "rule": "fresh"}}
+ASKED = ("negatives of diseased patients too", "warm start", "ground, fresh")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +40,15 @@ def run(tiny_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("crossval")
     with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
-        yield dataset, out, cross_validate(dataset, TINY, out, 2, SECONDARY)
+        yield dataset, out, cross_validate(dataset, TINY, out, 2)
+
+
+@pytest.fixture(scope="module")
+def further(run):
+    """What is asked of the second stage beside the primary rows, of the same parts."""
+    dataset, out, _ = run
+    with in_small(out / "cache"):
+        return ask_further(dataset, TINY, out, {row: ARMS[row] for row in ASKED})
 
 
 def test_every_photograph_is_measured_once_under_each_reading(run):
@@ -47,7 +66,7 @@ def test_every_photograph_is_measured_once_under_each_reading(run):
 def test_no_network_saw_the_photographs_it_is_measured_on(run):
     dataset, out, results = run
     seen = [json.loads(file.read_text())["photographs"] for file in (out / "runs").glob("*/run.json")]
-    each = 2 * len(READINGS) + len(PRIMARY) + len(SECONDARY) + 2  # the full system, under either rule for negatives
+    each = 2 * len(READINGS) + len(PRIMARY) + 1  # the full system is one more
     assert len(seen) == 2 * each
     for validated in results["folds"]:
         assert sum(not set(validated) & set(photographs) for photographs in seen) == each
@@ -77,22 +96,20 @@ def test_a_run_that_is_there_is_not_repeated(run, monkeypatch):
     dataset, out, results = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
     monkeypatch.setattr("maa.replication.study.fit", lambda *a, **k: pytest.fail("trained again"))
-    again = cross_validate(dataset, TINY, out, 2, SECONDARY)
+    again = cross_validate(dataset, TINY, out, 2)
     assert all(again[part] == results[part] for part in ("readings", "rows", "contrasts", "chosen", "details"))
 
 
 def test_every_row_is_measured_and_every_contrast_judged(run):
     _, _, results = run
-    rows = {*FIRST_STAGE, "control", *PRIMARY, *SECONDARY, FULL, FULL_DISEASED}
+    rows = {*FIRST_STAGE, "control", *PRIMARY, FULL}
     assert results["rows"].keys() == rows and results["details"].keys() == rows - {*FIRST_STAGE}
     assert list(results["contrasts"]) == [name for contrast in CONTRASTS for name in contrast]
-    assert list(results["further"]) == ["D1", "D2"]
     values = {row: content["average_precision"]["value"] for row, content in results["rows"].items()}
     named = values | {row: values[variant] for row, variant in results["chosen"].items()}
-    decisions = results["contrasts"] | results["further"]
-    for contrast in CONTRASTS + FURTHER:
+    for contrast in CONTRASTS:
         for name, (system, baseline) in contrast.items():
-            assert decisions[name]["difference"]["value"] == pytest.approx(named[system] - named[baseline])
+            assert results["contrasts"][name]["difference"]["value"] == pytest.approx(named[system] - named[baseline])
     for kind in ("triplet", "sampling"):
         assert named[f"prn_{kind}"] == max(values[row] for row in PRIMARY if row.startswith(kind))
     assert results["details"]["prn_cross_entropy"]["slope"] == pytest.approx(1)
@@ -104,9 +121,25 @@ def test_the_primary_contrasts_alone_are_the_same(run, monkeypatch):
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
     monkeypatch.setattr("maa.replication.study.fit", lambda *a, **k: pytest.fail("trained what is not primary"))
     shutil.copytree(out / "runs", out / "primary" / "runs")
-    alone = cross_validate(dataset, TINY, out / "primary", 2, {}, ["windows"])
+    alone = cross_validate(dataset, TINY, out / "primary", 2, ["windows"])
     assert alone["contrasts"] == results["contrasts"] and alone["chosen"] == results["chosen"]
-    assert list(alone["readings"]) == ["windows"] and not alone["rows"].keys() & SECONDARY.keys()
+    assert list(alone["readings"]) == ["windows"]
+
+
+def test_further_questions_are_asked_of_the_same_parts_and_networks(run, further):
+    _, out, results = run
+    assert json.loads((out / "arms.json").read_text())["folds"] == further["folds"] == results["folds"]
+    assert further["rows"].keys() == {*FIRST_STAGE, "control", "prn_cross_entropy", *ASKED, FULL_DISEASED}
+    for row in (*FIRST_STAGE, "control", "prn_cross_entropy"):
+        assert further["rows"][row]["by_image"] == results["rows"][row]["by_image"]
+    values = {row: content["average_precision"]["value"] for row, content in further["rows"].items()}
+    assert list(further["contrasts"]) == ["D1", "D2"]
+    for contrast in FURTHER:
+        for name, (system, baseline) in contrast.items():
+            assert further["contrasts"][name]["difference"]["value"] == pytest.approx(values[system] - values[baseline])
+    configs = [json.loads(path.read_text())["config"] for path in (out / "runs").glob("candidates-*/run.json")]
+    whole = [c for c in configs if c["negatives"] == "diseased too" and c["triplet_weight"] and c["rule"] != "uniform"]
+    assert len(whole) == 2  # the full system under the other rule for negatives, once a part
 
 
 def test_a_second_stage_learns_from_candidates_of_networks_that_had_not_seen_the_photograph(run, monkeypatch):
@@ -147,7 +180,7 @@ def test_two_processes_give_what_one_does(run, monkeypatch):
     shutil.copytree(out / "runs", out / "two" / "runs")
     shutil.rmtree(next((out / "two" / "runs").glob("candidates-*")))  # which is trained again
     with spread(2):
-        again = cross_validate(dataset, TINY, out / "two", 2, SECONDARY)
+        again = cross_validate(dataset, TINY, out / "two", 2)
     assert all(again[part] == results[part] for part in ("readings", "rows", "contrasts", "chosen", "details"))
 
 

@@ -25,7 +25,7 @@ def run(tiny_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("freeze")
     with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
-        crossed = cross_validate(dataset, TINY, out, 2, {}, ["windows"])
+        crossed = cross_validate(dataset, TINY, out, 2, ["windows"])
         yield dataset, out, crossed, freeze(dataset, TINY, out)
 
 
@@ -65,6 +65,9 @@ def test_what_ships_measures_both_tracks_with_nothing_left_to_choose(run):
     assert json.loads((out / "frozen.json").read_text())["files"] == file_fingerprints(out / "weights") == results["files"]
     assert read_settings(out / "weights").thresholds.keys() == ROWS.keys()
     assert read_settings(out / "weights" / FOLDER).weights.keys() == {LAST}
+    found = {row: values["average_precision"]["value"] for row, values in results["rows"].items()}
+    assert read_settings(out / "weights").precisions == {row: found[row] for row in ROWS}
+    assert system.final == max(found, key=found.__getitem__)
     measured = evaluate(system, dataset, "validation", healthy=False, names={**ROWS, **BEYOND_ROWS})
     for row, values in measured["rows"].items():
         assert values["threshold"] == results["rows"][row]["threshold"]

@@ -15,7 +15,7 @@ from PIL import Image
 from maa import segmentation
 from maa.data import IDRID_PIXELS_PER_DEGREE, MARGIN
 from maa.errors import MaaError
-from maa.inference import FULL_SCALE, LAST, ROWS, SECOND_STAGE, Beyond, Settings, System
+from maa.inference import FULL_SCALE, LAST, OWN, ROWS, SECOND_STAGE, Beyond, Settings, System
 from maa.models import HGN, PRN, UNet, network_fingerprint
 from maa.phantom import PhantomConfig, make_phantom
 from maa.segmentation import OUTLINE, Segmentation, field_diameter, photographs_of, resize_factor, segment, segment_files
@@ -306,8 +306,10 @@ def test_the_track_beyond_the_paper_ends_with_its_own_map_and_threshold():
 
 
 def test_both_tracks_come_with_the_package(tmp_path):
-    assert segmentation.load_system().final == segmentation.TRACKS["paper"] == "prn_full"
-    assert segmentation.load_system(track="beyond").final == segmentation.TRACKS["beyond"] == LAST
+    for track, rows in (("paper", [*ROWS]), ("beyond", [*ROWS, *OWN])):
+        system = segmentation.load_system(track=track)
+        assert system.rows == rows and system.settings.precisions.keys() == set(rows)
+        assert system.final == max(rows, key=system.settings.precisions.__getitem__)
     with pytest.raises(MaaError, match="choose paper or beyond"):
         segmentation.load_system(track="other")
     with pytest.raises(MaaError, match="no folder of weights"):
