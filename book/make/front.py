@@ -89,8 +89,8 @@ def main(data: str) -> None:
     count, row, column, name = best
     fundus = next(r for r in records if r.name == name).load(kinds=("MA",))
     system, stacks = System.load(WEIGHTS), stack_photograph(fundus.image, fundus.fov)
-    probability = np.where(field_of(stacks[0], 0), system.maps(stacks, rows=["prn_full"])["prn_full"] / 65535, 0)
-    threshold = system.settings.thresholds["prn_full"]
+    probability = np.where(field_of(stacks[0], 0), system.maps(stacks, rows=[system.final])[system.final] / 65535, 0)
+    threshold = system.settings.thresholds[system.final]
     window = slice(row, row + HEIGHT), slice(column, column + WIDTH)
     marks = rings(fundus.ma[window], probability[window] >= threshold)
     figure = draw(fundus.image[window], marks)

@@ -131,7 +131,7 @@ def arms(
 ) -> None:
     """Ask further questions of the second stage, in the parts of a cross-validation that is there.
 
-    Whose candidates its negatives are, whether it starts from the first stage's features, and five samplers over all healthy ground:
+    Whose candidates its negatives are, whether it starts from the first stage's features, and three samplers over all healthy ground:
     each beside cross-entropy alone.  Writes arms.json.  Goes on where it was stopped.
     """
     dataset = find_dataset(data)

@@ -54,8 +54,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "negatives of diseased patients too": DISEASED,
     "warm start": {"warm": True},
     "ground, uniform": {"negatives": "ground"},
-    "ground, plain": {"negatives": "ground", "rule": "plain"},
-    "ground, told": {"negatives": "ground", "rule": "told"},
     "ground, mixture": {"negatives": "ground", "rule": "mixture"},
     "ground, fresh": {"negatives": "ground", "rule": "fresh"},
 }

@@ -1,4 +1,4 @@
-"""How often the intervals hold what they should: ``python book/make/coverage.py``.
+"""How often the intervals hold what they should: ``python book/make/interval_coverage.py``.
 
 Photographs are drawn from a population that is known: lesion pixels as many as IDRiD's photographs have, scores of lesions and of ground
 normal on the scale of log-odds, the distance between the two different from photograph to photograph, from system to system and from
