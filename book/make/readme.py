@@ -78,6 +78,16 @@ def ground(file: Path = SOURCE.with_name("decisive.json")) -> str:
     )
 
 
+def arms(file: Path = SOURCE.with_name("arms.json")) -> str:
+    """What the paper's rule for negatives costs the second stage, in words."""
+    contrasts = json.loads(file.read_text())["contrasts"]
+    more, both = (verdict.contrast_in_words(contrasts[name]) for name in ("D1", "D2"))
+    return (
+        "Against a rule of the paper, with false candidates of diseased patients among the negatives of the second network (a run of its own): that "
+        f"alone {more}; beside it, the pair of the paper's ideas {both}."
+    )
+
+
 def section(evidence: verdict.Evidence) -> str:
     """What stands between the marks of the README."""
     test = evidence.test
@@ -102,6 +112,8 @@ def section(evidence: verdict.Evidence) -> str:
             "",
             table(crossval),
             "",
+            arms(),
+            "",
             *opened,
             "",
             ground(),
@@ -109,7 +121,7 @@ def section(evidence: verdict.Evidence) -> str:
             further(test),
             "",
             "AUC PR is the exact average precision of the pooled pixels inside the field of view; intervals are over photographs.  The "
-            "cross-validated rows come from `maa crossval --primary`, those of the test half from `maa evaluate --split test`, and what was measured on "
+            "cross-validated rows come from `maa crossval --primary` and `maa arms`, those of the test half from `maa evaluate --split test`, and what was measured on "
             "validation photographs from `maa reproduce --profile full`.",
             MARKS[1],
         ]
