@@ -42,8 +42,8 @@ def reproduce(
     that ships (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
-    system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication that was stopped goes on where it was when the same
-    command is given again.
+    system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication
+    that was stopped goes on where it was when the same command is given again.
 
     With `--jobs` or `--cluster` several networks are trained at a time, each by one process, before anything is measured.  The
     workers of a Dask cluster (`pip install 'maa[cluster]'`) have the same maa, and see the data and OUT under the same paths.
