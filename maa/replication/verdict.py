@@ -330,7 +330,7 @@ def arms(results: Json, reference: str = "prn_cross_entropy") -> list[Json]:
             "name": "both: the full system" if row == FULL_SYSTEM else row,
             "AUC PR": results["rows"][row]["average_precision"]["value"],
             "difference": gap["value"],
-            "95 % interval": f"{gap['low']:+.4f} to {gap['high']:+.4f}",
+            "95 % interval": f"{gap['low']:+.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{gap['high']:+.3f}",
             "AP of candidates": told["candidates_average_precision"],
             "slope": told["slope"],
             "tilt": ends["tilt"] or None,
