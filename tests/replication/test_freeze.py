@@ -66,7 +66,7 @@ def test_what_ships_measures_both_tracks_with_nothing_left_to_choose(run):
     assert read_settings(out / "weights").thresholds.keys() == ROWS.keys()
     assert read_settings(out / "weights" / FOLDER).weights.keys() == {LAST}
     found = {row: values["average_precision"]["value"] for row, values in results["rows"].items()}
-    assert read_settings(out / "weights").precisions == {row: found[row] for row in ROWS}
+    assert read_settings(out / "weights").precisions == pytest.approx({row: found[row] for row in ROWS}, rel=1e-9)
     assert system.final == max(found, key=found.__getitem__)
     measured = evaluate(system, dataset, "validation", healthy=False, names={**ROWS, **BEYOND_ROWS})
     for row, values in measured["rows"].items():
