@@ -117,11 +117,12 @@ class Beyond:
 
     def tried(self, stacks: tuple[ImageStack, ImageStack], weights: Sequence[float]) -> Iterator[tuple[Hashable, np.ndarray]]:
         """Every map of both tracks that settings are chosen by; as `System.tried`."""
-        maps: dict[Hashable, np.ndarray] = {}
+        fused = np.empty(0, np.uint16)
         for key, map_ in self.paper.tried(stacks, weights):
-            maps |= {key: map_} if key == "fused" else {}
+            if key == "fused":
+                fused = map_
             yield key, map_
-        own = self.together(maps["fused"], stacks)
+        own = self.together(fused, stacks)
         yield from own.items()
         yield from self.refined(own["all"], stacks, weights)
 

@@ -250,7 +250,7 @@ def cross_validate(
         reading compares with the others; and the average precision that the trainings of HGN 1x estimated at their reports.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    found = _parts(dataset, profile, out, count)
+    found = parts_of(dataset, profile, out, count)
     trainings = [(fold, reading, scale) for reading in readings for fold in found for scale in (1.0, 0.5)]
     networks = in_order(Fold.network, trainings, "First stage")
     baselines = [
@@ -267,7 +267,7 @@ def cross_validate(
         return max(alike, key=lambda row: evaluation.average_precision(*second.scores[row].pooled()))
 
     chosen = {"prn_triplet": best("triplet"), "prn_sampling": best("sampling")}
-    whole = _second_stage(found, centres, {FULL: _both(chosen)})
+    whole = _second_stage(found, centres, {FULL: both_ideas(chosen)})
     main = first["windows"]
     scores = {**main, **second.scores, **whole.scores}
     results: Json = {
@@ -317,8 +317,8 @@ def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping
     """
     started, out = time.perf_counter(), Path(out).absolute()
     crossed = crossed_in(out)
-    found = _parts(dataset, profile, out, len(crossed["folds"]))
-    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: _both(crossed["chosen"]) | DISEASED}
+    found = parts_of(dataset, profile, out, len(crossed["folds"]))
+    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: both_ideas(crossed["chosen"]) | DISEASED}
     second = _second_stage(found, proposed(found), rows)
     scores = _first_stage(found, "windows") | second.scores
     results: Json = {
@@ -370,7 +370,8 @@ def _second_stage(
     )
 
 
-def _parts(dataset: Dataset, profile: Profile, out: Path, count: int) -> list[Fold]:
+def parts_of(dataset: Dataset, profile: Profile, out: Path, count: int) -> list[Fold]:
+    """The parts of a cross-validation whose networks are kept in a folder."""
     found = [Fold(part, profile, out / "runs") for part in folds(dataset, count)]
     _ = found[0].study.train  # normalised once, before several would do it
     return found
@@ -393,7 +394,7 @@ def _first_stage(found: Sequence[Fold], reading: str) -> dict[str, Pixels]:
     return _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
 
 
-def _both(chosen: Mapping[str, str]) -> dict[str, Any]:
+def both_ideas(chosen: Mapping[str, str]) -> dict[str, Any]:
     """The full system: both ideas, each in the variant that was chosen."""
     return PRIMARY[chosen["prn_triplet"]] | PRIMARY[chosen["prn_sampling"]]
 

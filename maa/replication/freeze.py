@@ -12,9 +12,8 @@ from maa.inference.system import ROWS, Settings
 from maa.models.weights import save_weights
 from maa.provenance import Json, PathLike, file_fingerprints, write_json
 from maa.replication.beyond import MEMBERS
-from maa.replication.crossval import DISEASED, PRIMARY, Fold, crossed_in, proposed
+from maa.replication.crossval import DISEASED, PRIMARY, both_ideas, crossed_in, parts_of, proposed
 from maa.replication.evaluate import choose
-from maa.replication.folds import folds
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
 from maa.replication.reproduce import ship
@@ -48,11 +47,11 @@ def freeze(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """
     started, out = time.perf_counter(), Path(out).absolute()
     crossed, seed = crossed_in(out), profile.seeds[0]
-    centres = proposed([Fold(part, profile, out / "runs") for part in folds(dataset, len(crossed["folds"]))])
+    centres = proposed(parts_of(dataset, profile, out, len(crossed["folds"])))
     study = Study(dataset, profile, out / "runs")
     first = {"hgn_1x": study.windows(1.0, seed), "hgn_half": study.windows(0.5, seed)}
     idea = {row: PRIMARY[variant] for row, variant in crossed["chosen"].items()}
-    second = {"prn_cross_entropy": {}, **idea, "prn_full": idea["prn_triplet"] | idea["prn_sampling"], "beyond": DISEASED}
+    second = {"prn_cross_entropy": {}, **idea, "prn_full": both_ideas(crossed["chosen"]), "beyond": DISEASED}
     runs: dict[str, Trained[Any]] = {
         **first,
         **{row: study.refinement(centres, [*first.values()], seed, **changes) for row, changes in second.items()},
