@@ -22,7 +22,7 @@ def segment(
     ] = None,
     track: Annotated[
         Track,
-        Option(help="paper: the system of the paper.  beyond: more networks, which find more and take three times as long."),
+        Option(help="paper: the system of the paper.  beyond: more networks, fewer false alarms, twice the time."),
     ] = "paper",
     threshold: Annotated[
         float | None, Option(help="Probability from which a pixel is called a microaneurysm; by default as the weights say.")

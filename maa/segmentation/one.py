@@ -236,8 +236,8 @@ def load_system(weights: str | os.PathLike[str] | None = None, track: str = "pap
     weights : path-like, optional
         By default the folder that comes with the package.
     track : {"paper", "beyond"}
-        The paper's system (`maa.inference.System`), or the one with more networks of ch:real (`maa.inference.Beyond`), which finds
-        more and takes about three times as long.
+        The paper's system (`maa.inference.System`), or the one with more networks of ch:real (`maa.inference.Beyond`), which raises
+        fewer false alarms and takes about twice as long.
 
     Raises
     ------
