@@ -21,8 +21,7 @@ def segment(
         Path | None, folder_option("--weights", "The folder of weights; those that come with maa by default.")
     ] = None,
     track: Annotated[
-        Track,
-        Option(help="paper: the system of the paper.  beyond: more networks, fewer false alarms, twice the time."),
+        Track, Option(help="paper: the system of the paper.  beyond: more networks, fewer false alarms, twice the time.")
     ] = "paper",
     threshold: Annotated[
         float | None, Option(help="Probability from which a pixel is called a microaneurysm; by default as the weights say.")
