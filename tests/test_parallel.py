@@ -153,13 +153,17 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_tw
     assert contents(out) == whole[1]
 
 
-def test_a_cluster_that_does_not_answer_is_one_sentence(cluster, monkeypatch):
+def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'maa[cluster]'")
     monkeypatch.setattr("maa.parallel.PATIENCE", 1)
     for address in ("tcp://127.0.0.1:1", "no address", "ftp://127.0.0.1:80"):
         with pytest.raises(MaaError, match="No Dask scheduler answers at"), spread(cluster=address):
             pass
-    cluster.scale(0)
-    with pytest.raises(MaaError, match="has no worker"), spread(cluster=cluster.scheduler_address):
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as idle,
+        pytest.raises(MaaError, match="has no worker"),
+        spread(cluster=idle.scheduler_address),
+    ):
         pass
 
 

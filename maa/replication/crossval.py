@@ -17,8 +17,7 @@ from maa.data.pools import dilate
 from maa.errors import MaaError
 from maa.inference.candidates import Hypotheses, hypotheses, refine, refined_levels, score_hypotheses
 from maa.inference.maps import FULL_SCALE, log_odds
-from maa.inference.system import FIRST_STAGE, Settings
-from maa.models.hgn import HGN
+from maa.inference.system import Settings
 from maa.models.prn import PRN
 from maa.parallel import in_order
 from maa.progress import track
@@ -31,8 +30,9 @@ from maa.replication.study import Study
 from maa.replication.validation import Validation
 from maa.training.candidates import NEAR
 
-#: What the paper's "trained on patches" may mean, and how a network of a scale is trained under it.  Explained in ch:hgn.
-READINGS: dict[str, Callable[..., Trained[HGN]]] = {"windows": Study.windows, "centre": Study.hgn}
+#: What the first stage may be, and how a network of a scale is trained: the paper's "trained on patches" read as windows with masks,
+#: which the second stage is built on, or as patches with the label of their centre (ch:hgn); and an encoder-decoder on those windows.
+READINGS: dict[str, Callable[..., Trained[Any]]] = {"windows": Study.windows, "centre": Study.hgn, "decoder": Study.decoder}
 _SOFT = {"triplet_weight": 0.5, "mining": "soft"}
 #: What breaks the paper's rule that healthy patches come from healthy patients only.
 DISEASED: dict[str, Any] = {"negatives": "diseased too"}
@@ -98,7 +98,7 @@ class Fold:
         """Its networks."""
         return Study(self.part, self.profile, self.runs)
 
-    def network(self, reading: str, scale: float) -> Trained[HGN]:
+    def network(self, reading: str, scale: float) -> Trained[Any]:
         """Of the first stage, trained on the other parts under one of the `READINGS`."""
         return READINGS[reading](self.study, scale, self.seed)
 
@@ -222,10 +222,8 @@ def nested(tried: Mapping[float, Pixels]) -> dict[str, float]:
     return {name: best(name) for name in names}
 
 
-def cross_validate(
-    dataset: Dataset, profile: Profile, out: PathLike, count: int = FOLDS, readings: Sequence[str] = tuple(READINGS)
-) -> Json:
-    """Cross-validate the first stage under its readings, and the second stage on candidates with each of the paper's ideas.
+def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int = FOLDS) -> Json:
+    """Cross-validate the first stage on windows, and the second stage on candidates with each of the paper's ideas.
 
     Within `maa.parallel.spread` several processes do it.
 
@@ -239,27 +237,19 @@ def cross_validate(
         Where the runs (``runs/``) and the results (``crossval.json``) go.  A run that is there is not repeated.
     count : int
         How many folds.
-    readings : sequence of str
-        Of `READINGS`: "windows", which the second stage is built on, and what it is compared with.
 
     Returns
     -------
     dict
         By row: average precision of the pixels of all photographs together and its mean over photographs, with intervals over
-        photographs, the variants of the measure, and gains; the primary contrasts with what is to be said of them; how the first
-        reading compares with the others; and the average precision that the trainings of HGN 1x estimated at their reports.
+        photographs, the variants of the measure, and gains; the primary contrasts with what is to be said of them; and the average
+        precision that the trainings of HGN 1x estimated at their reports.
     """
     started, out = time.perf_counter(), Path(out).absolute()
     found = parts_of(dataset, profile, out, count)
-    trainings = [(fold, reading, scale) for reading in readings for fold in found for scale in (1.0, 0.5)]
-    networks = in_order(Fold.network, trainings, "First stage")
-    baselines = [
-        run.record.history["validation_ap"]
-        for run, (_, reading, scale) in zip(networks, trainings)
-        if (reading, scale) == ("windows", 1.0)
-    ]
+    baselines = [run.record.history["validation_ap"] for run in _networks(found, "windows")[::2]]
     centres = proposed(found)
-    first = {reading: _first_stage(found, reading) for reading in readings}
+    main = _first_stage(found, "windows")
     second = _second_stage(found, centres, {"control": None, **PRIMARY})
 
     def best(kind: str) -> str:
@@ -268,7 +258,6 @@ def cross_validate(
 
     chosen = {"prn_triplet": best("triplet"), "prn_sampling": best("sampling")}
     whole = _second_stage(found, centres, {FULL: both_ideas(chosen)})
-    main = first["windows"]
     scores = {**main, **second.scores, **whole.scores}
     results: Json = {
         **_head(dataset, profile, found, scores),
@@ -276,18 +265,48 @@ def cross_validate(
         "training_seconds": second.seconds | whole.seconds,
         "histories": second.histories | whole.histories,
         "chosen": chosen,
-        "readings": {reading: _rows(rows) for reading, rows in first.items()},
         "rows": _rows(scores),
         "details": details(second.opinions | whole.opinions, second.true),
         "contrasts": judged(scores | {row: scores[variant] for row, variant in chosen.items()}, CONTRASTS),
-        "against": {
-            other: {row: asdict(evaluation.paired_bootstrap(main[row], rows[row])) for row in FIRST_STAGE}
-            for other, rows in first.items()
-            if rows is not main
-        },
         "seconds": time.perf_counter() - started,
     }
     write_json(out / "crossval.json", results)
+    return results
+
+
+def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: str, count: int = FOLDS) -> Json:
+    """Cross-validate the first stage alone, under another reading, in the parts of `cross_validate`.  Explained in sec:readings.
+
+    Within `maa.parallel.spread` several processes do it.
+
+    Parameters
+    ----------
+    dataset, profile, count : as for `cross_validate`
+    out : path-like
+        Where the runs (``runs/``) and the results (``reading-centre.json``) go.  A run that is there is not repeated.
+    reading : {"centre", "decoder"}
+        Of `READINGS`.
+
+    Returns
+    -------
+    dict
+        Rows as of `cross_validate`, and the seconds that all trainings of a scale took.
+    """
+    started, out = time.perf_counter(), Path(out).absolute()
+    found = parts_of(dataset, profile, out, count)
+    networks = _networks(found, reading)
+    scores = _first_stage(found, reading)
+    results: Json = {
+        **_head(dataset, profile, found, scores),
+        "reading": reading,
+        "training_seconds": {
+            row: sum(run.record.seconds for run in networks[at::2]) for at, row in enumerate(("hgn_1x", "hgn_half"))
+        },
+        "histories": {row: networks[at].record.history for at, row in enumerate(("hgn_1x", "hgn_half"))},
+        "rows": _rows(scores),
+        "seconds": time.perf_counter() - started,
+    }
+    write_json(out / f"reading-{reading}.json", results)
     return results
 
 
@@ -388,6 +407,11 @@ def _head(dataset: Dataset, profile: Profile, found: Sequence[Fold], scores: Map
         "code": code_fingerprint(),
         "environment": environment(),
     }
+
+
+def _networks(found: Sequence[Fold], reading: str) -> list[Trained[Any]]:
+    """Those of the first stage: of each part at 1x and at 0.5x."""
+    return in_order(Fold.network, [(fold, reading, scale) for fold in found for scale in (1.0, 0.5)], "First stage")
 
 
 def _first_stage(found: Sequence[Fold], reading: str) -> dict[str, Pixels]:

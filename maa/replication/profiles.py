@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training.config import CandidateConfig, DecoderConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Profile:
     ----------
     name : str
     hgn_1x, hgn_half : HGNConfig
-    windows : WindowConfig
-        At 1x; at 0.5x nothing else differs.
+    windows, decoder : WindowConfig, DecoderConfig
+        At 1x; at 0.5x nothing else differs.  The encoder-decoder is trained about as long, in seconds, as the network that it is compared with.
     prn : PRNConfig
     unet : UNetConfig
         Of the one-stage competitor.
@@ -32,6 +32,7 @@ class Profile:
     hgn_half: HGNConfig
     prn: PRNConfig
     windows: WindowConfig = WindowConfig(1.0, Schedule(steps=1000, batch=16))
+    decoder: DecoderConfig = DecoderConfig(1.0, Schedule(steps=650, batch=8, learning_rate=2e-3, reports=5))
     candidates: CandidateConfig = CandidateConfig(Schedule(steps=1000, batch=128, learning_rate=2e-3))
     unet: UNetConfig = UNetConfig(Schedule(steps=1500, batch=16, learning_rate=2e-3, reports=5))
     seeds: tuple[int, ...] = (0,)

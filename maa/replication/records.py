@@ -13,15 +13,16 @@ from maa.models.hgn import HGN
 from maa.models.prn import PRN
 from maa.models.unet import UNet
 from maa.provenance import Json, PathLike, fingerprint, read_json, write_json
-from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training.config import CandidateConfig, DecoderConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 
-Config = HGNConfig | WindowConfig | PRNConfig | CandidateConfig | UNetConfig
-NETWORKS: dict[str, Any] = {"hgn": HGN, "windows": HGN, "prn": PRN, "candidates": PRN, "unet": UNet}
-C = TypeVar("C", HGNConfig, WindowConfig, PRNConfig, CandidateConfig, UNetConfig)
+Config = HGNConfig | WindowConfig | DecoderConfig | PRNConfig | CandidateConfig | UNetConfig
+NETWORKS: dict[str, Any] = {"hgn": HGN, "windows": HGN, "decoder": UNet, "prn": PRN, "candidates": PRN, "unet": UNet}
+C = TypeVar("C", HGNConfig, WindowConfig, DecoderConfig, PRNConfig, CandidateConfig, UNetConfig)
 N = TypeVar("N", HGN, PRN, UNet, covariant=True)
 _CONFIGS: dict[str, Any] = {
     "hgn": HGNConfig,
     "windows": WindowConfig,
+    "decoder": DecoderConfig,
     "prn": PRNConfig,
     "candidates": CandidateConfig,
     "unet": UNetConfig,
@@ -34,10 +35,11 @@ class Record:
 
     Attributes
     ----------
-    family : {"hgn", "windows", "prn", "candidates", "unet"}
-        Two of hypothesis generation networks: trained on patches with the label of their centre, or on windows with masks.  Two of
+    family : {"hgn", "windows", "decoder", "prn", "candidates", "unet"}
+        Three of hypothesis generation networks: trained on patches with the label of their centre, or on windows with masks, and the
+        encoder-decoder that is trained on those.  Two of
         refinement networks: trained on patches around lesions and healthy ground, or on candidates.
-    config : HGNConfig, WindowConfig, PRNConfig, CandidateConfig or UNetConfig
+    config : HGNConfig, WindowConfig, DecoderConfig, PRNConfig, CandidateConfig or UNetConfig
     start : tuple of HGNConfig
         Of the networks whose trunks the towers of a refinement network started as.
     recipe : dict of str to int

@@ -39,7 +39,7 @@ from maa.training.config import HGNConfig
 from maa.training.devices import is_first, processes, wait
 from maa.training.loop import Task, fit
 from maa.training.tasks import HGNTask, PRNTask, UNetTask
-from maa.training.windows import WindowTask
+from maa.training.windows import DecoderTask, WindowTask
 
 
 class Study:
@@ -138,6 +138,13 @@ class Study:
         level = 0 if scale == 1.0 else 1
         record = self._record("windows", config)
         return self._trained(record, lambda: WindowTask(self.train[level], self.validation[level], config))
+
+    def decoder(self, scale: float, seed: int = 0) -> Trained[UNet]:
+        """An encoder-decoder in the place of the hypothesis generation network of a scale.  Explained in sec:readings."""
+        config = _seeded(replace(self.profile.decoder, scale=scale), seed)
+        level = 0 if scale == 1.0 else 1
+        record = self._record("decoder", config)
+        return self._trained(record, lambda: DecoderTask(self.train[level], self.validation[level], config))
 
     def prn(self, seed: int = 0, **changes: Any) -> Trained[PRN]:
         """A refinement network.  Explained in ch:refinement.

@@ -6,16 +6,18 @@ moment: every random number of a step is drawn from a generator seeded by (seed,
 
 from maa.training.augmentation import augment, color_jitter, turn, turn_and_zoom
 from maa.training.candidates import CandidateTask
-from maa.training.config import CandidateConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
+from maa.training.config import CandidateConfig, DecoderConfig, HGNConfig, PRNConfig, Schedule, UNetConfig, WindowConfig
 from maa.training.loop import Task, fit
 from maa.training.probe import Probe
 from maa.training.sampling import SelectiveSampler, draw
 from maa.training.tasks import PRIOR, HGNTask, PRNTask, UNetTask, added_log_odds, shares
-from maa.training.windows import WindowTask
+from maa.training.windows import DecoderTask, WindowTask
 
 __all__ = [
     "CandidateConfig",
     "CandidateTask",
+    "DecoderConfig",
+    "DecoderTask",
     "HGNConfig",
     "HGNTask",
     "PRIOR",

@@ -177,6 +177,31 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
+class DecoderConfig:
+    """All that makes an encoder-decoder that is trained on windows with masks what it is.  Explained in sec:readings.
+
+    Attributes
+    ----------
+    scale : {1.0, 0.5}
+        Of the photographs that it sees.
+    schedule : Schedule
+        As in `WindowConfig`.
+    width : int
+        Channels at full resolution (see `maa.models.UNet`).
+    side : int
+        Of a window in pixels, a multiple of 16.
+    pool : int
+        As in `WindowConfig`.
+    """
+
+    scale: float
+    schedule: Schedule
+    width: int = 16
+    side: int = 256
+    pool: int = 1_000_000
+
+
+@dataclass(frozen=True)
 class CandidateConfig:
     """All that makes a refinement network that is trained on candidates what it is, but for the photographs.  Explained in ch:refinement.
 

@@ -1,6 +1,7 @@
 """Commands in forks of a process that has loaded everything, so that a signal meets them at work and not at their imports."""
 
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -24,16 +25,22 @@ def maa_with_little_to_do(*arguments):
     PROFILES["quick"] = replace(TINY, seeds=(0,))
     Probe.POSITIVES, Probe.NEGATIVES = 40, 120
     sys.argv = ["maa", *map(str, arguments)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     maa.cli.main()
 
 
 def build(*arguments):
     """``sphinx-build``."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(sphinx.cmd.build.main([*map(str, arguments)]))
 
 
 def run(program, arguments, errors, environment):
-    """Run one of the two above to the end of the process; what it prints goes to the file `errors`."""
+    """Run one of the two above to the end of the process; what it prints goes to the file `errors`.
+
+    That file says that the process has begun.  Until its program has, Ctrl-C ends it without a word.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     output = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -61,8 +61,12 @@ class Kind:
     def start(self, out):
         out.mkdir(parents=True, exist_ok=True)
         environment = {"MAA_CACHE": str(out / "cache"), "STUB_SECONDS": "0.05"}
-        child = fork.Process(target=forked.run, args=(self.program, self.arguments(out), out / "errors", environment))
+        errors = out / "errors"
+        errors.unlink(missing_ok=True)
+        child = fork.Process(target=forked.run, args=(self.program, self.arguments(out), errors, environment))
         child.start()
+        while child.is_alive() and not errors.exists():
+            time.sleep(0.001)
         return child
 
     def end(self, child, out):
