@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maa.replication.profiles import Profile
-from maa.training import CandidateConfig, HGNConfig, PRNConfig, Probe, Schedule, UNetConfig, WindowConfig
+from maa.training import CandidateConfig, DecoderConfig, HGNConfig, PRNConfig, Probe, Schedule, UNetConfig, WindowConfig
 
 TINY = Profile(
     "tiny",
@@ -16,6 +16,7 @@ TINY = Profile(
     hgn_half=HGNConfig(0.5, Schedule(steps=30, batch=32, reports=2, learning_rate=1e-2), width=2, pool=2000),
     prn=PRNConfig(Schedule(steps=5, batch=16, reports=1), width=2, pool=60),
     windows=WindowConfig(1.0, Schedule(steps=20, batch=8, reports=1, learning_rate=1e-2), width=2, side=96, pool=500),
+    decoder=DecoderConfig(1.0, Schedule(steps=5, batch=4, reports=1), width=2, side=96, pool=500),
     candidates=CandidateConfig(Schedule(steps=5, batch=16, reports=1), width=2, embedding_size=8),
     unet=UNetConfig(Schedule(steps=3, batch=8, reports=1), side=48),
     seeds=(1, 4),

@@ -20,6 +20,8 @@ from maa.phantom import PhantomConfig, make_phantom
 from maa.training import (
     CandidateConfig,
     CandidateTask,
+    DecoderConfig,
+    DecoderTask,
     HGNConfig,
     HGNTask,
     PRNConfig,
@@ -76,6 +78,7 @@ def golden(stacks: tuple[ImageStack, ImageStack]) -> dict[str, dict]:
     with plainly():
         hgn, found["hgn"] = steps_of(HGNTask(fine, fine, HGNConfig(1.0, SCHEDULE, width=4, pool=300)))
         _, found["windows"] = steps_of(WindowTask(fine, fine, WindowConfig(1.0, SCHEDULE, width=4, side=96, pool=300)))
+        _, found["decoder"] = steps_of(DecoderTask(fine, fine, DecoderConfig(1.0, SCHEDULE, width=4, side=96, pool=300)))
         map_ = dense_map(hgn, fine.image(0)[MARGIN:-MARGIN, MARGIN:-MARGIN], (fine.label(0) & FOV) > 0)
         found["maps"] = {"sum": int(map_.sum(dtype=np.int64)), "column": map_[60:70, 60].tolist()}
         _, found["prn"] = steps_of(PRNTask(stacks, PRN))

@@ -25,7 +25,7 @@ def run(tiny_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("freeze")
     with in_small(out / "cache"):
         dataset = open_dataset(tiny_phantom)
-        crossed = cross_validate(dataset, TINY, out, 2, ["windows"])
+        crossed = cross_validate(dataset, TINY, out, 2)
         yield dataset, out, crossed, freeze(dataset, TINY, out)
 
 

@@ -5,10 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from sklearn.metrics import average_precision_score
 
 from maa.data import FOV, MA
 from maa.data.pools import lesion_centres
-from maa.training import PRIOR, Probe, Schedule, WindowConfig, WindowTask, fit
+from maa.data.stacks import MARGIN
+from maa.inference import dense_map
+from maa.training import PRIOR, DecoderConfig, DecoderTask, Probe, Schedule, WindowConfig, WindowTask, fit
 from maa.training.windows import IGNORED
 
 pytestmark = pytest.mark.slow
@@ -122,3 +125,33 @@ def test_pixels_and_masks_are_turned_together(task, monkeypatch):
 def test_the_loss_falls_on_dots_that_are_easy_to_see(task):
     _, history = fit(task, Schedule(steps=60, batch=8, reports=4))
     assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0] and history["validation_ap"].iloc[-1] > 0.3
+
+
+@pytest.fixture(scope="module")
+def decoder(drawn_stacks):
+    config = DecoderConfig(1.0, Schedule(steps=40, batch=8, reports=4, learning_rate=4e-3), width=8, side=96, pool=500)
+    return DecoderTask(drawn_stacks[0], drawn_stacks[0], config)
+
+
+def test_an_encoder_decoder_is_labelled_at_every_pixel_but_those_at_the_border(decoder):
+    rng = np.random.default_rng(1)
+    where = decoder.draw(6, rng)
+    labels = decoder.stack.gather_labels(where, 96)
+    truth, used = decoder.marks(torch.from_numpy(labels))
+    logits = decoder.logits(decoder.build(), torch.from_numpy(decoder.stack.gather(where, 96)))
+    assert logits.shape == truth.shape == used.shape == (6, 96 - 2 * IGNORED, 96 - 2 * IGNORED)
+    for window, t, u in zip(labels, truth.numpy(), used.numpy()):
+        lesion = (window & MA) > 0
+        ring = ndimage.binary_dilation(lesion, np.ones((2 * IGNORED + 1, 2 * IGNORED + 1))) & ~lesion
+        inner = (slice(IGNORED, -IGNORED),) * 2
+        assert (t == lesion[inner]).all() and (u == (((window & FOV) > 0) & ~ring)[inner]).all()
+
+
+def test_an_encoder_decoder_finds_dots_that_are_easy_to_see(decoder):
+    model, history = fit(decoder, decoder.config.schedule)
+    stack, index = decoder.stack, int(np.flatnonzero(decoder.stack.diseased)[0])
+    label = stack.label(index)
+    map_ = dense_map(model, stack.image(index)[MARGIN:-MARGIN, MARGIN:-MARGIN], (label & FOV) > 0)
+    inside = (label & FOV) > 0
+    found = average_precision_score((label & MA)[inside] > 0, map_[inside])
+    assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0] and found > 0.3
