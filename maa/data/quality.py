@@ -36,8 +36,10 @@ DARK = 20.0
 GLARE = 0.05
 #: Above this `Quality.flare` there is flare: phantoms and some retinas as they are 0.00 to 0.05, with white light over a fifth of the width 0.17 to 0.22.
 FLARE = 0.15
-#: Above this `Quality.second` another eye is in the frame: one eye 0.00, with a strip of data as orange as the retina at most 0.21, two eyes from 0.80.
+#: Above this `Quality.second` another eye is in the frame: one eye 0.00, two eyes from 0.80.
 SECOND = 0.3
+#: What fills as much of the box around it is a strip of data and no eye, whatever its colour: a disc fills 0.79, one that is cut off on two sides some 0.9.
+_RECTANGLE = 0.95
 #: Above this `Quality.blocks` it is strongly compressed: as they are, JPEGs themselves, 2.1 to 3.7; compressed again at a
 #: quality of 20, which costs more than half of the average precision, from 12.6.  A quality of 30 (2.3 to 6.1) costs a third
 #: and cannot be told from photographs as they are.
@@ -71,7 +73,7 @@ class Quality:
     flare : float, 0 to 1
         Share of the field that is much brighter and paler than its median.
     second : float
-        Area outside the field that has the brightness and the colour of what is inside, in fields.
+        Area outside the field that has the brightness and the colour of what is inside and is no rectangle, in fields.
     proportion : float
         Width over height of the field where it is an ellipse (`maa.data.field.proportion`), else 1.
     blocks : float
@@ -194,8 +196,9 @@ def _elsewhere(image: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     away = round(_RIM * _COLOUR_SIDE)
     alike &= ~ndimage.binary_dilation(field, iterations=away)
     alike = ndimage.binary_opening(alike, iterations=max(1, away // 3))
-    labels, count = ndimage.label(alike)
-    largest = int(np.bincount(labels.ravel())[1:].max()) if count else 0
+    labels, _ = ndimage.label(ndimage.binary_fill_holes(alike))
+    regions = [labels[box] == number for number, box in enumerate(ndimage.find_objects(labels), start=1)]
+    largest = max((int(region.sum()) for region in regions if region.mean() < _RECTANGLE), default=0)
     return float(pale.sum() / inside.sum()), largest / int(field.sum())
 
 

@@ -127,6 +127,14 @@ def strip_of_data(image, fov):
     return padded
 
 
+def orange_strip(image, fov):
+    """The same in the colours of the retina, at its side: as large as half of a second eye."""
+    strip = np.empty((len(image), 300, 3), np.uint8)
+    strip[:] = np.median(image[fov], axis=0)
+    strip[40:600:7, 100:120] = 250
+    return np.concatenate([image, strip], axis=1)
+
+
 NO_RETINA, UNUSUAL = "This does not have the colours of a retina", "Unusual colours"
 SQUASHED, SECOND, FLARE = "Squashed", "More than one field of view", "Flare"
 TABLE = {
@@ -136,6 +144,7 @@ TABLE = {
     "grey surround": (lambda image, fov: around(image, fov, 90), set(), set()),
     "haze": (lambda image, fov: (image * 0.5 + 40).astype(np.uint8), set(), {UNUSUAL}),
     "strip of data": (strip_of_data, set(), set()),
+    "strip of data, orange": (orange_strip, set(), set()),
     "pale lesions": (pale_lesions, set(), {UNUSUAL}),
     "bleeding": (bleeding, set(), {UNUSUAL}),
     "smartphone": (smartphone, set(), {UNUSUAL, "Out of focus"}),
