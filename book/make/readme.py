@@ -121,7 +121,7 @@ def section(evidence: verdict.Evidence) -> str:
             further(test),
             "",
             "AUC PR is the exact average precision of the pooled pixels inside the field of view; intervals are over photographs.  The "
-            "cross-validated rows come from `maa crossval --primary` and `maa arms`, those of the test half from `maa evaluate --split test`, and what was measured on "
+            "cross-validated rows come from `maa crossval` and `maa arms`, those of the test half from `maa evaluate --split test`, and what was measured on "
             "validation photographs from `maa reproduce --profile full`.",
             MARKS[1],
         ]

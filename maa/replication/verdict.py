@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from maa.errors import MaaError
-from maa.inference.system import FULL_SYSTEM, ROWS
+from maa.evaluation.intervals import Interval, bootstrap_mean
+from maa.inference.system import FIRST_STAGE, FULL_SYSTEM, ROWS
 from maa.provenance import Json
 from maa.replication.published import published
 from maa.replication.scores import PAPER, PAPER_GAIN
@@ -338,6 +339,44 @@ def arms(results: Json, reference: str = "prn_cross_entropy") -> list[Json]:
             "active triplets": ends.get("active"),
         })  # fmt: skip
     return table
+
+
+def beside_windows(other: Json, windows: Sequence[Json]) -> list[Json]:
+    """Another first stage beside that on windows, photograph by photograph.  Explained in sec:readings.
+
+    Parameters
+    ----------
+    other : dict
+        What `maa.replication.crossval.read_otherwise` wrote.
+    windows : sequence of dict
+        Cross-validated runs with the first stage on windows, of the same photographs.
+
+    Returns
+    -------
+    list of dict
+        For each row of the first stage its "name"; "AUC PR", and those of the runs on "windows"; "mean of images", and its
+        "differences" to each run, `maa.evaluation.Interval`s; and "verdict": "better" or "worse" where each of them excludes zero
+        on that side, else "not told apart".
+    """
+    table = []
+    for row in FIRST_STAGE:
+        found, runs = other["rows"][row], [run["rows"][row] for run in windows]
+        gaps = [bootstrap_mean({name: ap - run["by_image"][name] for name, ap in found["by_image"].items()}) for run in runs]
+        table.append({
+            "name": ROWS[row],
+            "AUC PR": found["average_precision"]["value"],
+            "windows": [run["average_precision"]["value"] for run in runs],
+            "mean of images": found["mean_of_images"],
+            "differences": gaps,
+            "verdict": _told_apart(gaps),
+        })  # fmt: skip
+    return table
+
+
+def _told_apart(gaps: Sequence[Interval]) -> str:
+    if all(gap.low > 0 for gap in gaps):
+        return "better"
+    return "worse" if all(gap.high < 0 for gap in gaps) else "not told apart"
 
 
 def history(openings: Sequence[Json]) -> list[Json]:

@@ -330,11 +330,12 @@ def commands(data, weights, out):
         "evaluate": ("evaluate", "--data", data, "--split", "validation", "--weights", weights, "--out", out / "r.json"),
         "reproduce": ("reproduce", "--data", data, "--out", out),
         "crossval": ("crossval", "--data", data, "--out", out),
+        "reading": ("reading", "decoder", "--data", data, "--out", out),
         "score": ("score", "--maps", weights, "--data", data, "--out", out / "r.json"),
     }
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "crossval", "score"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "crossval", "reading", "score"])
 def test_missing_and_empty_data_folders_are_refused(command, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, word in (("absent", "does not exist"), ("empty", "name the folder")):
@@ -504,6 +505,10 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         "maa.replication.crossval.ask_further", lambda dataset, profile, out: asked.append(("arms", profile.name, out)) or found
     )
     monkeypatch.setattr(
+        "maa.replication.crossval.read_otherwise",
+        lambda dataset, profile, out, reading: asked.append((reading, profile.name, out)) or {"rows": found["rows"]},
+    )
+    monkeypatch.setattr(
         "maa.replication.freeze.freeze", lambda dataset, profile, out: asked.append(("freeze", profile.name, out)) or shipped
     )
     shipped = evaluate(System.load(default_weights()), open_dataset(retinas), "validation", healthy=False)
@@ -516,6 +521,8 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         ("experiment", out),
         ("crossval", "full", out),
         ("arms", "full", out),
+        ("centre", "full", out),
+        ("decoder", "full", out),
         ("freeze", "full", out),
     ]
     assert "0.4321  (0.4000 to 0.5000)" in printed and "C1   +0.0100  undecided" in printed

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from maa.errors import MaaError
+from maa.inference import ROWS
+from maa.inference.system import FIRST_STAGE
 from maa.provenance import file_fingerprints
 from maa.replication import verdict
 from maa.replication.scores import PAPER, PAPER_GAIN
@@ -303,3 +305,30 @@ def test_the_window_is_the_one_with_most_lesions(front):
     count, row, column = front.richest(mask)
     assert count == 3 and row <= 900 and column <= 1500 and row + front.HEIGHT > 1000 and column + front.WIDTH > 1700
     assert front.richest(np.zeros((600, 800), bool)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "said"),
+    [((0.02, 0.03), "better"), ((-0.02, -0.03), "worse"), ((0.02, -0.03), "not told apart"), ((0.0, 0.03), "not told apart")],
+)
+def test_another_first_stage_is_better_where_it_is_so_beside_every_run(shifts, said):
+    rng = np.random.default_rng(0)
+    own = rng.uniform(0.3, 0.6, 54)
+
+    def results(values):
+        by_image = {f"eye {number}": float(value) for number, value in enumerate(values)}
+        row = {"average_precision": {"value": 0.4}, "by_image": by_image, "mean_of_images": float(np.mean(values))}
+        return {"rows": dict.fromkeys(FIRST_STAGE, row)}
+
+    runs = [
+        results(own - shift + (rng.normal(0, 0.01, 54) if shift else rng.permutation(np.linspace(-0.05, 0.05, 54))))
+        for shift in shifts
+    ]
+    table = verdict.beside_windows(results(own), runs)
+    assert [line["name"] for line in table] == [ROWS[row] for row in FIRST_STAGE] and {line["verdict"] for line in table} == {
+        said
+    }
+    for line in table:
+        for gap, run in zip(line["differences"], runs):
+            assert gap.value == pytest.approx(line["mean of images"] - run["rows"]["fused"]["mean_of_images"])
+            assert gap.low < gap.value < gap.high
