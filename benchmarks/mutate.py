@@ -45,6 +45,8 @@ LIBRARIES = (
     "hypothesis.extra.numpy", "maa.data", "maa.phantom", "pytest", "pytorch_metric_learning.losses", "scipy.stats",
     "skimage.measure", "sklearn.metrics", "torch",
 )  # fmt: skip
+_DRAWN = "positives, negatives = torch.where(positive, draw[0], -1).max(1), torch.where(negative, draw[1], -1).max(1) | {}"
+_USABLE = "usable = ((positives.values >= 0) & (negatives.values >= 0)).nonzero().squeeze(1) | {}"
 #: By module: the changed line, "|" and the change, with the reason.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "maa/training/sampling.py": {
@@ -62,7 +64,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "maa/models/losses.py": {
         "draw = torch.rand((2, *positive.shape), generator=generator, device=device).to(labels.device) | 2  ->  3": (
             "the first two planes are the same numbers, and no other is looked at"
-        )
+        ),
+        "return 1 - (x[one] * x[other]).sum(1)  # no product of matrices, so autocast leaves it in float32 | 1  ->  2": (
+            "only differences of these distances are used"
+        ),
+        "pull = ((gradient + gradient.T) / distances).masked_fill_(distances == 0, 0).double() | 0  ->  1": (
+            "two points that coincide pull each other by a multiple of their difference, which is zero"
+        ),
+        _DRAWN.format("0  ->  1"): "the masks are disjoint, so both may read one plane of the draws",
+        _DRAWN.format("1  ->  2"): "any number below 0 says that there is none",
+        _USABLE.format("positives.values >= 0  ->  positives.values > 0"): "no draw of a whole row is exactly 0",
+        _USABLE.format("negatives.values >= 0  ->  negatives.values > 0"): "no draw of a whole row is exactly 0",
+        "return loss, violating / max(1, len(anchor)) | 1  ->  2": "with a positive there are two anchors at least",
     },
     "maa/evaluation/curves.py": {
         '"f1": 2 * true / np.maximum(true + false + total, 1), | 1  ->  2': "where the sum is 1, true is 0 and so is F1",

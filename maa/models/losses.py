@@ -57,12 +57,11 @@ def pairwise_distance(embedding: Tensor, distance: str = "euclidean") -> Tensor:
 
 def _distance_between(embedding: Tensor, one: Tensor, other: Tensor, distance: str) -> Tensor:
     """`pairwise_distance(embedding, distance)[one, other]`, whose gradient touches only these pairs."""
-    with torch.autocast(embedding.device.type, enabled=False):
-        x = _at_least_float32(embedding)
-        if distance == "euclidean":
-            return torch.linalg.vector_norm(x[one] - x[other], dim=1)
-        x = F.normalize(x, dim=1, eps=1e-6)
-        return 1 - (x[one] * x[other]).sum(1)
+    x = _at_least_float32(embedding)
+    if distance == "euclidean":
+        return torch.linalg.vector_norm(x[one] - x[other], dim=1)
+    x = F.normalize(x, dim=1, eps=1e-6)
+    return 1 - (x[one] * x[other]).sum(1)  # no product of matrices, so autocast leaves it in float32
 
 
 class _Euclidean(torch.autograd.Function):
