@@ -65,7 +65,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "draw = torch.rand((2, *positive.shape), generator=generator, device=device).to(labels.device) | 2  ->  3": (
             "the first two planes are the same numbers, and no other is looked at"
         ),
-        "return 1 - (x[one] * x[other]).sum(1)  # no product of matrices, so autocast leaves it in float32 | 1  ->  2": (
+        "return 1 - (x[one] * x[other]).sum(-1)  # no product of matrices, so autocast leaves it in float32 | 1  ->  2": (
             "only differences of these distances are used"
         ),
         "pull = ((gradient + gradient.T) / distances).masked_fill_(distances == 0, 0).double() | 0  ->  1": (

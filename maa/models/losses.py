@@ -13,6 +13,7 @@ Explained in ch:refinement.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -59,9 +60,18 @@ def _distance_between(embedding: Tensor, one: Tensor, other: Tensor, distance: s
     """`pairwise_distance(embedding, distance)[one, other]`, whose gradient touches only these pairs."""
     x = _at_least_float32(embedding)
     if distance == "euclidean":
-        return torch.linalg.vector_norm(x[one] - x[other], dim=1)
+        return torch.linalg.vector_norm(x[one] - x[other], dim=-1)
     x = F.normalize(x, dim=1, eps=1e-6)
-    return 1 - (x[one] * x[other]).sum(1)  # no product of matrices, so autocast leaves it in float32
+    return 1 - (x[one] * x[other]).sum(-1)  # no product of matrices, so autocast leaves it in float32
+
+
+@lru_cache(maxsize=2)
+def _places(count: int, device: torch.device) -> Tensor:
+    """Where each pair stands among those that `F.pdist` gives, (count, count), int64; on the diagonal the place behind the last."""
+    rows, columns = torch.triu_indices(count, count, 1, device=device)
+    places = torch.full((count, count), len(rows), device=device)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
+    return places
 
 
 class _Euclidean(torch.autograd.Function):
@@ -73,9 +83,7 @@ class _Euclidean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        above = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1)
-        distances = x.new_zeros(above.shape).masked_scatter_(above, F.pdist(x))
-        distances = distances + distances.T
+        distances = F.pad(F.pdist(x), (0, 1))[_places(len(x), x.device)]
         ctx.save_for_backward(x, distances)
         return distances
 
@@ -233,8 +241,7 @@ def triplet_loss(
     if mining == "semi-hard":  # the same as below, without a list of millions of triplets
         return _semi_hard_loss(pairwise_distance(embedding, distance), labels, margin)
     anchor, positive, negative = mine(pairwise_distance(embedding.detach(), distance), labels, margin, generator)
-    to_positive = _distance_between(embedding, anchor, positive, distance)
-    to_negative = _distance_between(embedding, anchor, negative, distance)
+    to_positive, to_negative = _distance_between(embedding, anchor, torch.stack([positive, negative]), distance)
     violation = (to_positive - to_negative + margin).relu()
     violating = (violation > 0).sum()
     loss = violation.sum() / violating.clamp(min=1)
@@ -292,7 +299,7 @@ def soft_triplet_loss(embedding: Tensor, labels: Tensor, photographs: Tensor) ->
     same, negative = _pair_masks(labels)
     elsewhere = photographs.unsqueeze(0) != photographs.unsqueeze(1)
     anchor, *others = _hardest(pairwise_distance(embedding.detach()), same & elsewhere, negative)
-    to_positive, to_negative = (_distance_between(embedding, anchor, other, "euclidean") for other in others)
+    to_positive, to_negative = _distance_between(embedding, anchor, torch.stack(others), "euclidean")
     anchors = max(1, len(anchor))
     return F.softplus(to_positive - to_negative).sum() / anchors, (to_positive > to_negative).sum() / anchors
 
