@@ -76,6 +76,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         _USABLE.format("positives.values >= 0  ->  positives.values > 0"): "no draw of a whole row is exactly 0",
         _USABLE.format("negatives.values >= 0  ->  negatives.values > 0"): "no draw of a whole row is exactly 0",
         "return loss, violating / max(1, len(anchor)) | 1  ->  2": "with a positive there are two anchors at least",
+        "return loss, triplets / max(1, count_triplets(labels)) | 1  ->  2": "and then two triplets at least",
+        "anchors = max(1, len(anchor)) | 1  ->  2": "as above",
     },
     "maa/evaluation/curves.py": {
         '"f1": 2 * true / np.maximum(true + false + total, 1), | 1  ->  2': "where the sum is 1, true is 0 and so is F1",

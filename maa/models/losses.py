@@ -268,7 +268,8 @@ def _semi_hard_loss(distances: Tensor, labels: Tensor, margin: float) -> tuple[T
         weights[own, others.T[0, order]] = -pairs.cumsum(1)[:, :-1]
         triplets += (end - first).sum()
     violations = (weights * distances).sum(dtype=torch.float64) + margin * triplets
-    return (violations / triplets.clamp(min=1)).to(distances.dtype), triplets / max(1, count_triplets(labels))
+    loss = (violations / triplets.clamp(min=1)).to(distances.dtype)
+    return loss, triplets / max(1, count_triplets(labels))
 
 
 def soft_triplet_loss(embedding: Tensor, labels: Tensor, photographs: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maa.models import MINERS, count_triplets, joint_loss, pairwise_distance, triplet_loss
+from maa.models.losses import soft_triplet_loss
 
 torch.set_num_threads(1)
 
@@ -366,3 +367,33 @@ def test_a_single_violating_triplet_is_not_shared_with_the_others():
     # Anchors 0 and 1 have one triplet each: 1 - 1.6 + 0.5 and 1 - 0.6 + 0.5.
     loss, active = triplet_loss(torch.tensor([[0.0], [1.0], [1.6]]), torch.tensor([0, 0, 1]), 0.5)
     assert float(loss) == pytest.approx(0.9) and float(active) == 0.5
+
+
+def test_the_soft_triplet_loss_takes_its_positives_from_other_photographs():
+    rng = torch.Generator().manual_seed(0)
+    points = torch.nn.functional.normalize(torch.randn(12, 5, generator=rng), dim=1)
+    labels, photographs = torch.arange(12) < 5, torch.arange(12) % 3
+    distance = torch.cdist(points, points)
+    expected, wrong = [], 0
+    for a in range(12):
+        positives = [p for p in range(12) if labels[p] == labels[a] and photographs[p] != photographs[a]]
+        negatives = [n for n in range(12) if labels[n] != labels[a]]
+        gap = max(distance[a, p] for p in positives) - min(distance[a, n] for n in negatives)
+        expected.append(torch.log1p(torch.exp(gap)))
+        wrong += gap > 0
+    loss, active = soft_triplet_loss(points, labels, photographs)
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
+    assert active.item() == pytest.approx(wrong.item() / 12)
+
+
+def test_a_batch_of_one_photograph_has_no_soft_triplet():
+    points = torch.randn(6, 3, requires_grad=True)
+    loss, active = soft_triplet_loss(points, torch.arange(6) < 3, torch.zeros(6, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == active.item() == 0 and not points.grad.any()
+
+
+def test_the_mean_over_one_semi_hard_triplet_is_its_violation():
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.1, 0.0]])
+    loss, active = triplet_loss(points, torch.tensor([0, 0, 1]), 0.2, mining="semi-hard")
+    assert loss.item() == pytest.approx(0.1, abs=1e-6) and active.item() == 0.5

@@ -7,7 +7,6 @@ from scipy import ndimage
 
 from maa.data import FOV, MA
 from maa.data.pools import lesion_centres
-from maa.models import losses
 from maa.training import CandidateConfig, CandidateTask, Schedule, fit
 from maa.training import candidates as module
 from maa.training.candidates import COPIES, JITTER, sorted_candidates
@@ -181,27 +180,3 @@ def test_a_training_that_is_cut_goes_on_as_if_it_had_not_been(drawn_stacks, cent
     again, _ = fit(task_of(drawn_stacks, centres, **changes), SCHEDULE, tmp_path)
     for ours, theirs in zip(model.state_dict().values(), again.state_dict().values()):
         assert torch.equal(ours, theirs)
-
-
-def test_the_soft_triplet_loss_takes_its_positives_from_other_photographs():
-    rng = torch.Generator().manual_seed(0)
-    points = torch.nn.functional.normalize(torch.randn(12, 5, generator=rng), dim=1)
-    labels, photographs = torch.arange(12) < 5, torch.arange(12) % 3
-    distance = torch.cdist(points, points)
-    expected, wrong = [], 0
-    for a in range(12):
-        positives = [p for p in range(12) if labels[p] == labels[a] and photographs[p] != photographs[a]]
-        negatives = [n for n in range(12) if labels[n] != labels[a]]
-        gap = max(distance[a, p] for p in positives) - min(distance[a, n] for n in negatives)
-        expected.append(torch.log1p(torch.exp(gap)))
-        wrong += gap > 0
-    loss, active = losses.soft_triplet_loss(points, labels, photographs)
-    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
-    assert active.item() == pytest.approx(wrong.item() / 12)
-
-
-def test_a_batch_of_one_photograph_has_no_soft_triplet():
-    points = torch.randn(6, 3, requires_grad=True)
-    loss, active = losses.soft_triplet_loss(points, torch.arange(6) < 3, torch.zeros(6, dtype=torch.int64))
-    loss.backward()
-    assert loss.item() == active.item() == 0 and not points.grad.any()
