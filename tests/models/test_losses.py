@@ -397,3 +397,8 @@ def test_the_mean_over_one_semi_hard_triplet_is_its_violation():
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.1, 0.0]])
     loss, active = triplet_loss(points, torch.tensor([0, 0, 1]), 0.2, mining="semi-hard")
     assert loss.item() == pytest.approx(0.1, abs=1e-6) and active.item() == 0.5
+
+
+def test_where_all_coincide_the_soft_margin_still_pushes_and_no_triplet_is_wrong():
+    loss, active = soft_triplet_loss(torch.zeros(4, 2), torch.tensor([1, 1, 0, 0]), torch.tensor([0, 1, 0, 1]))
+    assert loss.item() == pytest.approx(math.log(2)) and active.item() == 0
