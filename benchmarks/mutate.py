@@ -35,11 +35,13 @@ SECONDS = 240  # of processor time; a mutant that needs more hangs, and counts a
 #: Tests by module, the quickest first.
 TESTS = {
     "maa/models/losses.py": ["tests/models/test_losses.py"],
-    "maa/evaluation/pixels.py": ["tests/evaluation/test_metamorphic.py", "tests/evaluation/test_evaluation.py"],
+    "maa/evaluation/pixels.py": [
+        "tests/evaluation/test_shrunk.py", "tests/evaluation/test_metamorphic.py", "tests/evaluation/test_evaluation.py",
+    ],
     "maa/evaluation/curves.py": ["tests/evaluation/test_metamorphic.py", "tests/evaluation/test_evaluation.py"],
     "maa/training/sampling.py": ["tests/training/test_sampling.py"],
     "maa/inference/fusion.py": ["tests/inference/test_fusion.py"],
-}
+}  # fmt: skip
 #: What the tests import and no mutant changes: imported once, before the forks.
 LIBRARIES = (
     "hypothesis.extra.numpy", "maa.data", "maa.phantom", "pytest", "pytorch_metric_learning.losses", "scipy.stats",

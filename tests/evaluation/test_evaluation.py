@@ -605,3 +605,7 @@ def test_a_map_of_few_hits_is_counted_as_the_whole_map():
         few.add_hits("a", map_[hits], truth[hits], 5000, 5000)
     with pytest.raises(MaaError, match="more pixels than its field"):
         few.add_hits("b", map_[hits], truth[hits], 1, 5000)
+    every = np.nonzero(fov)  # with a hit at each pixel nothing is left over
+    few.add_hits("b", map_[every], truth[every], int((truth & fov).sum()), int((~truth & fov).sum()))
+    assert all((ours == 2 * theirs).all() for ours, theirs in zip(few.pooled(), whole.pooled()))
+    assert few.shrunk() is None, "where the pixels lie is not known"

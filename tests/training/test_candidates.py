@@ -10,7 +10,6 @@ from maa.data.pools import lesion_centres
 from maa.training import CandidateConfig, CandidateTask, Schedule, fit
 from maa.training import candidates as module
 from maa.training.candidates import COPIES, JITTER, sorted_candidates
-from maa.training.sampling import CAP, RULES, Reserve
 
 SCHEDULE = Schedule(steps=12, batch=16, reports=2)
 
@@ -77,39 +76,6 @@ def test_negatives_come_from_where_the_configuration_says(drawn_stacks, centres,
         assert len(task.negative) == 500
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_the_reserve_draws_as_its_weights_say(rule):
-    rng = np.random.default_rng(0)
-    reserve = Reserve(rule, rng.random(40) ** 6)
-    assert reserve.weights.mean() == pytest.approx(1)
-    assert reserve.weight(reserve.error) == pytest.approx(reserve.weights)
-    if rule == "fresh":
-        assert len(np.unique(reserve.draw(40, rng))) == 40
-        first = np.bincount([reserve.draw(1, rng)[0] for _ in range(20_000)], minlength=40)
-    else:
-        first = np.bincount(reserve.draw(20_000, rng), minlength=40)
-    assert first / 20_000 == pytest.approx(reserve.weights / 40, abs=0.012)
-
-
-def test_no_patch_rules_and_none_is_forgotten():
-    error = np.r_[np.zeros(999), 1.0]
-    for rule in ("told", "fresh"):
-        weights = Reserve(rule, error).weights
-        assert weights.max() / weights.min() <= CAP**2 * 1.001 and weights.min() > 0
-    assert Reserve("mixture", error).weights.min() >= 0.5
-    assert (Reserve("plain", np.zeros(5)).weights == 1).all()
-
-
-def test_drawing_by_the_error_and_dividing_by_the_weight_varies_less():
-    error = np.random.default_rng(0).random(500) ** 6
-    assert Reserve("plain", error).variance == pytest.approx(0, abs=1e-9)  # the best there is: every term is the mean
-    assert 0 < Reserve("mixture", error).variance < 1
-    # By simulation: the variance of one drawn, weighed error against that of an even draw.
-    reserve = Reserve("mixture", error)
-    drawn = reserve.draw(200_000, np.random.default_rng(1))
-    assert np.var(error[drawn] / reserve.weights[drawn]) / np.var(error) == pytest.approx(reserve.variance, rel=0.03)
-
-
 def test_the_loss_is_told_what_the_sampler_does_to_every_patch(drawn_stacks, centres, small):
     task = task_of(drawn_stacks, centres, rule="told")
     task.refresh(task.build(), np.random.default_rng(0))
@@ -119,29 +85,6 @@ def test_the_loss_is_told_what_the_sampler_does_to_every_patch(drawn_stacks, cen
     scored = {tuple(place): log for place, log in zip(task.scored.tolist(), -np.log(task.reserve.weights))}
     assert told[8:].numpy() == pytest.approx([scored[tuple(place)] for place in where[8:].tolist()], rel=1e-5)
     assert (weight == 1).all()
-
-
-def test_with_what_is_told_the_best_logit_is_the_true_one():
-    # Two kinds of ground and lesions that look like either: the network is a table, so its best logits are known.
-    lesions, ground = np.array([0.2, 0.8]), np.array([0.9, 0.1])
-    reserve = Reserve("told", np.r_[np.full(900, 0.05), np.full(100, 0.6)])
-    w = reserve.weight(np.array([0.05, 0.6]))
-    assert w[1] > 3 * w[0]
-    logit = torch.zeros(2, dtype=torch.double, requires_grad=True)
-    told, drawn = torch.from_numpy(-np.log(w)), torch.from_numpy(ground * w / (ground * w).sum())
-    norm = float((ground * w).sum())  # 1, as the weights are of mean 1
-    assert norm == pytest.approx(1)
-    optimizer = torch.optim.LBFGS([logit], max_iter=200, tolerance_grad=1e-12)
-
-    def loss():
-        optimizer.zero_grad()
-        z = logit + told
-        value = (torch.from_numpy(lesions) * torch.nn.functional.softplus(-z) + drawn * torch.nn.functional.softplus(z)).sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    assert logit.detach().numpy() == pytest.approx(np.log(lesions / ground), abs=1e-4)
 
 
 def test_a_mixture_counts_each_patch_by_how_often_it_is_drawn(drawn_stacks, centres, small):
