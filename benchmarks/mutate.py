@@ -49,6 +49,7 @@ LIBRARIES = (
 )  # fmt: skip
 _DRAWN = "positives, negatives = torch.where(positive, draw[0], -1).max(1), torch.where(negative, draw[1], -1).max(1) | {}"
 _USABLE = "usable = ((positives.values >= 0) & (negatives.values >= 0)).nonzero().squeeze(1) | {}"
+_MIXTURE = '"mixture": lambda error: (1 + error) / 2, | {}'
 #: By module: the changed line, "|" and the change, with the reason.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "maa/training/sampling.py": {
@@ -58,6 +59,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "return np.minimum(drawn, self.error.size - 1) | self.error.size - 1  ->  self.error.size + 1": (
             "a float below 1 times the sum never rounds to the sum: the limit is there for other generators"
         ),
+        _MIXTURE.format("(1 + error) / 2  ->  (1 + error) * 2"): "weights are divided by their mean",
+        _MIXTURE.format("2  ->  3"): "weights are divided by their mean",
     },
     "maa/evaluation/pixels.py": {
         "_CHUNK_PIXELS = 1 << 21 | 1  ->  2": "chunks of any size count the same pixels",
