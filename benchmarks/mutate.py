@@ -76,6 +76,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "pull = ((gradient + gradient.T) / distances).masked_fill_(distances == 0, 0).double() | 0  ->  1": (
             "two points that coincide pull each other by a multiple of their difference, which is zero"
         ),
+        "@lru_cache(maxsize=2) | 2  ->  3": "how many tables are remembered changes no number",
+        "distances = F.pad(F.pdist(x), (0, 1))[_places(len(x), x.device)] | 1  ->  2": "only the first zero behind the last pair is read",
         _DRAWN.format("0  ->  1"): "the masks are disjoint, so both may read one plane of the draws",
         _DRAWN.format("1  ->  2"): "any number below 0 says that there is none",
         _USABLE.format("positives.values >= 0  ->  positives.values > 0"): "no draw of a whole row is exactly 0",
