@@ -34,6 +34,8 @@ EVERY = 15  # seconds from one line to the next, at most
 #: How long each page runs on two cores when nothing is trained yet, for the seconds that are left.
 SECONDS = Path(__file__).with_name("seconds.json")
 UNKNOWN = 10.0
+#: Seconds of pages at the usual pace that count beside those that are done: the first, with every import for the first time, says little.
+USUAL = 60.0
 
 
 def notebook_of(page: str, env):
@@ -60,7 +62,7 @@ def seconds_left(expected: Mapping[str, float], done: Mapping[str, float], runni
     done, running : mapping from str to float
         Seconds that pages took, and that they have run so far.
     """
-    pace = sum(done.values()) / sum(expected[page] for page in done) if done else 1.0
+    pace = (USUAL + sum(done.values())) / (USUAL + sum(expected[page] for page in done))
     rest = {page: max(0.0, pace * seconds - running.get(page, 0)) for page, seconds in expected.items() if page not in done}
     return max([sum(rest.values()) / AT_A_TIME, *rest.values()])
 

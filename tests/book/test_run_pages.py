@@ -20,7 +20,7 @@ EXPECTED = {"one": 10.0, "two": 20.0, "three": 30.0}
     ("done", "running", "left"),
     [
         ({}, {}, 30.0),  # all of it, by two
-        ({"one": 20.0}, {}, 60.0),  # at half the pace, and the longest page by itself
+        ({"one": 80.0}, {}, 60.0),  # at half the pace, with the minute that counts beside it, and the longest page by itself
         ({"one": 10.0}, {"two": 15.0, "three": 10.0}, 20.0),
         ({"one": 10.0, "two": 20.0}, {"three": 45.0}, 0.0),  # later than thought, but not less than nothing
         (EXPECTED, {}, 0.0),
