@@ -3,7 +3,8 @@
 MyST-NB runs a page when it reads it, one after the other and in silence.  Here its own steps are taken beforehand: what a page
 shows lies in the cache when MyST-NB looks there.  Two pages that want the same network do not both train it: the second one waits
 (`Study` in `maa/replication/study.py`).  Every kernel has two threads and two cores, so no number depends on its neighbour: on two
-cores two at a time took several times as long as one after the other.
+cores two chapters at a time took several times as long as one after the other.  The pages of `book/` train nothing, and mostly
+import; they run one by one beside the chapters.
 
 ``python book/_ext/run_pages.py`` writes `seconds.json` beside this file anew, from the last build.
 """
@@ -30,6 +31,7 @@ from maa.provenance import write_json
 logger = logging.getLogger(__name__)
 THREADS = 2  # of a kernel
 AT_A_TIME = max(1, (os.cpu_count() or 1) // THREADS)
+LIGHT = "book/"  # how the pages begin that train nothing
 EVERY = 15  # seconds from one line to the next, at most
 #: How long each page runs on two cores when nothing is trained yet, for the seconds that are left.
 SECONDS = Path(__file__).with_name("seconds.json")
@@ -55,6 +57,8 @@ def is_cached(cache, notebook) -> bool:
 def seconds_left(expected: Mapping[str, float], done: Mapping[str, float], running: Mapping[str, float]) -> float:
     """How long the rest takes: what is expected of it, by the pace of the pages that are done, shared by those that run at a time.
 
+    Light pages run beside the others, and take no longer than these.
+
     Parameters
     ----------
     expected : mapping from str to float
@@ -64,7 +68,8 @@ def seconds_left(expected: Mapping[str, float], done: Mapping[str, float], runni
     """
     pace = (USUAL + sum(done.values())) / (USUAL + sum(expected[page] for page in done))
     rest = {page: max(0.0, pace * seconds - running.get(page, 0)) for page, seconds in expected.items() if page not in done}
-    return max([sum(rest.values()) / AT_A_TIME, *rest.values()])
+    light, heavy = (sum(left for page, left in rest.items() if page.startswith(LIGHT) == so) for so in (True, False))
+    return max([light, heavy / AT_A_TIME, *rest.values()])
 
 
 def in_words(pages: list[str], done: Mapping[str, float], running: Mapping[str, float], left: float) -> str:
@@ -98,9 +103,11 @@ def run_pages(app, env, added, changed, removed):
     begun: dict[str, float] = {}
     done: dict[str, float] = {}
     failed: list[str] = []
-    logger.info("Running %d pages, %d at a time, about %.0f s", len(notebooks), AT_A_TIME, seconds_left(expected, {}, {}))
-    pool = ThreadPoolExecutor(AT_A_TIME)
-    open_pages: dict[Future, str] = {pool.submit(run, page, nb, env, begun): page for page, nb in notebooks.items()}
+    logger.info("Running %d pages, %d at a time, about %.0f s", len(notebooks), AT_A_TIME + 1, seconds_left(expected, {}, {}))
+    pools = {True: ThreadPoolExecutor(1), False: ThreadPoolExecutor(AT_A_TIME)}
+    open_pages: dict[Future, str] = {
+        pools[page.startswith(LIGHT)].submit(run, page, nb, env, begun): page for page, nb in notebooks.items()
+    }
     try:
         while open_pages:
             for future in wait(open_pages, timeout=EVERY, return_when=FIRST_COMPLETED).done:
@@ -121,7 +128,8 @@ def run_pages(app, env, added, changed, removed):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in pools.values():
+            pool.shutdown(cancel_futures=True)
     if failed:
         raise ExtensionError("These pages stopped with an error.\n" + "\n".join(failed))
     return []

@@ -31,6 +31,13 @@ def test_the_rest_is_reckoned_by_the_pace_so_far(monkeypatch, done, running, lef
     assert run_pages.seconds_left(EXPECTED, done, running) == pytest.approx(left)
 
 
+def test_light_pages_run_beside_the_others(monkeypatch):
+    monkeypatch.setattr(run_pages, "AT_A_TIME", 1)
+    expected = EXPECTED | {"book/four": 12.0, "book/five": 13.0}
+    assert run_pages.seconds_left(expected, {}, {}) == pytest.approx(60.0)
+    assert run_pages.seconds_left(expected, EXPECTED, {"book/four": 2.0}) == pytest.approx(23.0)
+
+
 def test_a_line_says_what_is_done_what_runs_and_what_is_left():
     line = run_pages.in_words(list(EXPECTED), {"one": 3.0}, {"notebooks/two": 12.3}, 33.0)
     assert line == "1 of 3 pages done; running two (12 s); about 30 s left"
