@@ -1,15 +1,36 @@
-"""Folds: cross-validation over all photographs that are not held back for the test."""
+"""Folds: the photographs that are not held back for the test in parts, and each part as networks see it that were trained on the others."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from maa import evaluation
 from maa.data.idrid import Dataset
+from maa.data.pools import dilate
+from maa.inference.candidates import Hypotheses, hypotheses, refine, refined_levels, score_hypotheses
+from maa.inference.maps import FULL_SCALE, log_odds
+from maa.inference.system import Settings
+from maa.models.prn import PRN
+from maa.progress import track
+from maa.replication.profiles import Profile
+from maa.replication.records import Trained
+from maa.replication.scores import REFINEMENT_WEIGHTS
+from maa.replication.study import Study
+from maa.replication.validation import Validation
+from maa.training.candidates import NEAR
 
+#: What the first stage may be, and how a network of a scale is trained: the paper's "trained on patches" read as windows with masks,
+#: which the second stage is built on, or as patches with the label of their centre (ch:hgn); and an encoder-decoder on those windows.
+READINGS: dict[str, Callable[..., Trained[Any]]] = {"windows": Study.windows, "centre": Study.hgn, "decoder": Study.decoder}
 #: Nine of IDRiD's 54 diseased photographs a fold.
 FOLDS = 6
+
+Pixels = evaluation.PixelScores
 
 
 def folds(dataset: Dataset, count: int = FOLDS, seed: int = 0) -> list[Dataset]:
@@ -46,3 +67,130 @@ def folds(dataset: Dataset, count: int = FOLDS, seed: int = 0) -> list[Dataset]:
         )
         for fold in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of the photographs, as networks that were trained on the others see it.
+
+    Attributes
+    ----------
+    part : Dataset
+        Its validation photographs are those of the part.
+    profile : Profile
+        The budget; its first seed is that of every network.
+    runs : Path
+        Where the networks are kept.  One that is there is not trained again.
+    """
+
+    part: Dataset
+    profile: Profile
+    runs: Path
+
+    @property
+    def seed(self) -> int:
+        """That of every network."""
+        return self.profile.seeds[0]
+
+    @property
+    def study(self) -> Study:
+        """Its networks."""
+        return Study(self.part, self.profile, self.runs)
+
+    def network(self, reading: str, scale: float) -> Trained[Any]:
+        """Of the first stage, trained on the other parts under one of the `READINGS`."""
+        return READINGS[reading](self.study, scale, self.seed)
+
+    def validation(self, reading: str = "windows") -> Validation:
+        """The photographs, as the first stage sees them."""
+        return Validation(self.study, {"hgn_1x": self.network(reading, 1.0), "hgn_half": self.network(reading, 0.5)})
+
+    def first_stage(self, reading: str) -> dict[str, Pixels]:
+        """Its scores, by row."""
+        validation = self.validation(reading)
+        return validation.score(lambda index: validation.maps(index).items(), f"Scoring {reading}")
+
+    def candidates(self) -> dict[str, np.ndarray]:
+        """What the first stage proposes in each photograph, of healthy patients too: by its name an array of shape (K, 2), int32."""
+        validation = self.validation()
+        names = track(list(enumerate(validation.stacks[0].names)), "Proposing candidates")
+        return {name: hypotheses(validation.maps(index)["fused"], Settings().hypothesis).centres for index, name in names}
+
+    def refinement(self, centres: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> Trained[PRN]:
+        """A refinement network that was trained on the candidates of the other parts.
+
+        The candidates of a training photograph come from the networks of its own part, which had not seen it; they had seen the part
+        that is measured, but what could pass from there is only which places of *other* photographs are asked about.
+
+        Parameters
+        ----------
+        centres : mapping of str to ndarray
+            The `candidates` of all parts.
+        changes : mapping
+            What differs in the profile's `CandidateConfig`.
+        """
+        first = [self.network("windows", scale) for scale in (1.0, 0.5)]
+        return self.study.refinement(centres, first, self.seed, **changes)
+
+    def second_stage(
+        self, centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None]
+    ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
+        """Measure refinement networks.
+
+        Parameters
+        ----------
+        centres : mapping of str to ndarray
+            As for `refinement`.
+        rows : mapping of str to mapping or None
+            By row what differs in the configuration; None for the control, which asks the fused map.
+
+        Returns
+        -------
+        scores : dict of str to PixelScores
+            By row: each photograph with the weight that is best for the others.
+        opinions : dict of str to ndarray, shape (K,), float
+            By row: the log-odds of every candidate of all photographs.
+        true : ndarray, shape (K,), bool
+            Which of them are lesions.
+        """
+        validation = self.validation()
+        prns = {row: None if changes is None else self.refinement(centres, changes).model for row, changes in rows.items()}
+        tried = {(row, weight): Pixels() for row in rows for weight in REFINEMENT_WEIGHTS}
+        seen: list[tuple[int, np.ndarray, Hypotheses, dict[str, np.ndarray]]] = []
+        true: list[np.ndarray] = []
+        for index in track(validation.photographs, "Scoring the second stage"):
+            base, image = validation.maps(index)["fused"], validation.image(index)
+            hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
+            proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
+            lesions, others = int(lesion.sum()), int((image["fov"] & ~lesion).sum())
+            true.append(dilate(lesion, NEAR)[tuple(hits.centres.T)])
+            opinion = {}
+            for row, prn in prns.items():
+                if prn is None:
+                    opinion[row] = base[tuple(hits.centres.T)] / FULL_SCALE
+                else:
+                    opinion[row] = score_hypotheses(prn, validation.stacks, index, hits.centres)
+                for weight in REFINEMENT_WEIGHTS:
+                    levels = refined_levels(proposed, hits.owner, opinion[row], weight)
+                    tried[row, weight].add_hits(image["name"], levels, truth, lesions, others)
+            seen.append((index, base, hits, opinion))
+        scores: dict[str, Pixels] = {}
+        for row in rows:
+            weights = nested({weight: tried[row, weight] for weight in REFINEMENT_WEIGHTS})
+            scores[row] = Pixels()
+            for index, base, hits, opinion in seen:
+                image = validation.image(index)
+                scores[row].add(scores=refine(base, hits, opinion[row], weights[image["name"]]), **image)
+        opinions = {row: log_odds(np.concatenate([opinion[row] for *_, opinion in seen])) for row in rows}
+        return scores, opinions, np.concatenate(true)
+
+
+def nested(tried: Mapping[float, Pixels]) -> dict[str, float]:
+    """For each photograph, the weight that gives the others the highest average precision; of equals, the first."""
+    names = next(iter(tried.values())).names
+
+    def best(name: str) -> float:
+        others = [other for other in names if other != name] or [name]
+        return max(tried, key=lambda weight: evaluation.average_precision(*tried[weight].subset(others).pooled()))
+
+    return {name: best(name) for name in names}

@@ -12,22 +12,9 @@ from maa.data import open_dataset
 from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
-from maa.replication import crossval
-from maa.replication.crossval import (
-    ARMS,
-    FULL,
-    FULL_DISEASED,
-    FURTHER,
-    PRIMARY,
-    READINGS,
-    Fold,
-    ask_further,
-    cross_validate,
-    nested,
-    read_otherwise,
-)
-from maa.replication.folds import folds
-from maa.replication.scores import CONTRASTS
+from maa.replication.crossval import ARMS, FULL, FULL_DISEASED, FURTHER, PRIMARY, ask_further, cross_validate, read_otherwise
+from maa.replication.folds import READINGS, Fold, folds, nested
+from maa.replication.scores import CONTRASTS, REFINEMENT_WEIGHTS
 from maa.replication.study import Study
 from maa.replication.validation import Validation
 
@@ -166,7 +153,7 @@ def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, monkeyp
     pixels = evaluation.PixelScores()
     for fold in found:
         validation, prn = fold.validation(), fold.refinement(centres, {}).model
-        tried = {weight: evaluation.PixelScores() for weight in crossval.REFINEMENT_WEIGHTS}
+        tried = {weight: evaluation.PixelScores() for weight in REFINEMENT_WEIGHTS}
         for index in validation.photographs:
             base = validation.maps(index)["fused"]
             hits = hypotheses(base, 0.001)
