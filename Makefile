@@ -97,11 +97,13 @@ browser:  ## Install what the browser tests need from npm, where a chromium and 
 	  echo "No chromium here, so the browser tests will be skipped."; \
 	else $(MAKE) --no-print-directory $(BROWSER) || echo "npm could not install the packages, so the browser tests will be skipped."; fi
 
-# There is something to read while the chapters run; they replace it.  It warns of the pages that it links to, which are not there yet.
+# There is something to read while the chapters run for the first time.  It lies apart, so that no part of a book is ever taken for the
+# whole, and it warns of the pages that it links to, which are not there yet.
+FRONT := _build/front
 $(HTML)/index.html: | setup
 	@echo "Building the front page"
-	@$(BIN)/jupyter-book build -q --toc book/first_page.yml . >/dev/null 2>&1 || true
-	@echo "The front page, to read meanwhile (its links work when the chapters are there): file://$(CURDIR)/$@"
+	@$(BIN)/jupyter-book build -q --toc book/first_page.yml --path-output $(FRONT) . >/dev/null 2>&1 || true
+	@echo "The front page, to read meanwhile: file://$(CURDIR)/$(FRONT)/_build/html/index.html"
 
 .PHONY: book
 book: setup $(HTML)/index.html  ## Run every chapter and build the book
