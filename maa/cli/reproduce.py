@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from typer import Argument
 
@@ -89,7 +88,7 @@ def reproduce(
         with spread(jobs, cluster):
             _crossval(dataset, budget, out)
             _arms(dataset, budget, out)
-            for reading in Reading:
+            for reading in get_args(Reading):
                 _reading(dataset, budget, out, reading)
         _freeze(dataset, budget, out)
 
@@ -122,11 +121,8 @@ def _crossval(dataset: Dataset, budget: Profile, out: Path) -> None:
     _say_rows(cross_validate(dataset, budget, out), out / "crossval.json")
 
 
-class Reading(StrEnum):
-    """What the first stage may be, other than a patch network on windows with masks."""
-
-    centre = "centre"
-    decoder = "decoder"
+#: What the first stage may be, other than a patch network on windows with masks.
+Reading = Literal["centre", "decoder"]
 
 
 @app.command()
@@ -154,7 +150,7 @@ def reading(
 def _reading(dataset: Dataset, budget: Profile, out: Path, reading: Reading) -> None:
     from maa.replication.crossval import read_otherwise
 
-    _say_rows(read_otherwise(dataset, budget, out, reading.value), out / f"reading-{reading.value}.json")
+    _say_rows(read_otherwise(dataset, budget, out, reading), out / f"reading-{reading}.json")
 
 
 @app.command()

@@ -154,14 +154,13 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
     started, out = time.perf_counter(), Path(out).absolute()
     found = parts_of(dataset, profile, out, count)
     networks = _networks(found, reading)
+    by_row = {"hgn_1x": networks[::2], "hgn_half": networks[1::2]}
     scores = _first_stage(found, reading)
     results: Json = {
         **_head(dataset, profile, found, scores),
         "reading": reading,
-        "training_seconds": {
-            row: sum(run.record.seconds for run in networks[at::2]) for at, row in enumerate(("hgn_1x", "hgn_half"))
-        },
-        "histories": {row: networks[at].record.history for at, row in enumerate(("hgn_1x", "hgn_half"))},
+        "training_seconds": {row: sum(run.record.seconds for run in runs) for row, runs in by_row.items()},
+        "histories": {row: runs[0].record.history for row, runs in by_row.items()},
         "rows": _rows(scores),
         "seconds": time.perf_counter() - started,
     }

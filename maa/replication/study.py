@@ -123,10 +123,7 @@ class Study:
         **changes
             What differs from the profile's `HGNConfig`, for example ``source="unlabelled"``.
         """
-        level = 0 if scale == 1.0 else 1
-        config = self._hgn_config(scale, seed, **changes)
-        record = self._record("hgn", config)
-        return self._trained(record, lambda: HGNTask(self.train[level], self.validation[level], config))
+        return self._of_one_scale("hgn", self._hgn_config(scale, seed, **changes), HGNTask)
 
     def first_stage(self, seed: int = 0) -> dict[str, Trained[HGN]]:
         """Both hypothesis generation networks, by the row that each gives."""
@@ -135,16 +132,11 @@ class Study:
     def windows(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
         """The hypothesis generation network of a scale, 1.0 or 0.5, trained on windows with masks.  Explained in ch:hgn."""
         config = _seeded(replace(self.profile.windows, scale=scale, **changes), seed)
-        level = 0 if scale == 1.0 else 1
-        record = self._record("windows", config)
-        return self._trained(record, lambda: WindowTask(self.train[level], self.validation[level], config))
+        return self._of_one_scale("windows", config, WindowTask)
 
     def decoder(self, scale: float, seed: int = 0) -> Trained[UNet]:
         """An encoder-decoder in the place of the hypothesis generation network of a scale.  Explained in sec:readings."""
-        config = _seeded(replace(self.profile.decoder, scale=scale), seed)
-        level = 0 if scale == 1.0 else 1
-        record = self._record("decoder", config)
-        return self._trained(record, lambda: DecoderTask(self.train[level], self.validation[level], config))
+        return self._of_one_scale("decoder", _seeded(replace(self.profile.decoder, scale=scale), seed), DecoderTask)
 
     def prn(self, seed: int = 0, **changes: Any) -> Trained[PRN]:
         """A refinement network.  Explained in ch:refinement.
@@ -191,10 +183,12 @@ class Study:
 
     def unet(self, seed: int = 0, **changes: Any) -> Trained[UNet]:
         """The one-stage competitor.  Explained in sec:beyond."""
-        config = _seeded(replace(self.profile.unet, **changes), seed)
+        return self._of_one_scale("unet", _seeded(replace(self.profile.unet, **changes), seed), UNetTask)
+
+    def _of_one_scale(self, family: str, config: Any, task: Callable[..., Task[Any]]) -> Trained[Any]:
+        """A network that sees the photographs at the scale that its configuration names."""
         level = 0 if config.scale == 1.0 else 1
-        record = self._record("unet", config)
-        return self._trained(record, lambda: UNetTask(self.train[level], self.validation[level], config))
+        return self._trained(self._record(family, config), lambda: task(self.train[level], self.validation[level], config))
 
     def _hgn_config(self, scale: float, seed: int, **changes: Any) -> HGNConfig:
         config = self.profile.hgn_1x if scale == 1.0 else self.profile.hgn_half
