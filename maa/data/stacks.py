@@ -43,7 +43,7 @@ class ImageStack:
         Photographs as `maa.data.normalise` leaves them, RGB, row by row, each with MARGIN pixels of background (128) on
         every side.
     labels : ndarray, shape (bytes,), uint8
-        For every pixel, without the margin, the sum of FOV (inside the field of view) and of what is annotated there: MA
+        For every pixel, 0 in the margin, the sum of FOV (inside the field of view) and of what is annotated there: MA
         (microaneurysm), HE (haemorrhage), EX and SE (hard and soft exudate), OD (optic disc).
     shapes : ndarray, shape (N, 2), int
         Height and width of each photograph at this scale, without the margin.
@@ -51,8 +51,8 @@ class ImageStack:
     diseased : ndarray, shape (N,), bool
     scale : float
         1.0, or 0.5 for photographs halved by area.
-    starts, label_starts : ndarray, shape (N,), int
-        Where each photograph begins in `pixels` and in `labels`.
+    starts : ndarray, shape (N,), int
+        Which pixel, margins counted, each photograph begins with.
     """
 
     pixels: np.ndarray
@@ -62,7 +62,6 @@ class ImageStack:
     diseased: np.ndarray
     scale: float
     starts: np.ndarray
-    label_starts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,26 +77,23 @@ class ImageStack:
         scale: float,
     ) -> ImageStack:
         """All photographs of two files, in their order."""
-        starts, label_starts = (
-            np.cumsum(sizes) - sizes for sizes in ((shapes + 2 * MARGIN).prod(axis=1) * 3, shapes.prod(axis=1))
-        )
-        return cls(pixels, labels, shapes, tuple(names), diseased, scale, starts, label_starts)
+        sizes = (shapes + 2 * MARGIN).prod(axis=1)
+        return cls(pixels, labels, shapes, tuple(names), diseased, scale, np.cumsum(sizes) - sizes)
 
     def subset(self, names: Sequence[str]) -> ImageStack:
         """Some of the photographs, in the order given, without a copy; a KeyError for one that is not there."""
         index = {name: number for number, name in enumerate(self.names)}
         chosen = np.array([index[name] for name in names], int)
-        parts = {key: getattr(self, key)[chosen] for key in ("shapes", "diseased", "starts", "label_starts")}
+        parts = {key: getattr(self, key)[chosen] for key in ("shapes", "diseased", "starts")}
         return replace(self, names=tuple(names), **parts)
 
     def image(self, index: int) -> np.ndarray:
         """One photograph with its margin, shape (H + 2 * MARGIN, W + 2 * MARGIN, 3), uint8, not copied."""
-        height, width = self.shapes[index] + 2 * MARGIN
-        return self.pixels[self.starts[index] :][: height * width * 3].reshape(height, width, 3)
+        return self._whole(self.pixels, index, 3)
 
     def label(self, index: int) -> np.ndarray:
-        """The labels of one photograph, shape (H, W), uint8, not copied."""
-        return self.labels[self.label_starts[index] :][: self.shapes[index].prod()].reshape(self.shapes[index])
+        """The labels of one photograph without its margin, shape (H, W), uint8, not copied."""
+        return self._whole(self.labels, index, 1)[MARGIN:-MARGIN, MARGIN:-MARGIN, 0]
 
     def gather(self, where: np.ndarray, size: int) -> np.ndarray:
         """Patches, shape (B, size, size, 3), uint8, around pixels, in one vectorised copy.
@@ -109,23 +105,24 @@ class ImageStack:
         size : int
             Side in pixels, at most 2 * MARGIN.  A patch of even size is centred on the first pixel behind its middle.
         """
-        photograph, row, column = where.T.astype(np.int64)
-        shift = MARGIN - size // 2
-        # One row of three times `size` bytes is contiguous, so a patch is `size` short copies.
-        strides = (self.shapes[photograph, 1] + 2 * MARGIN) * 3
-        first = self.starts[photograph] + (row + shift) * strides + (column + shift) * 3
-        rows = np.lib.stride_tricks.sliding_window_view(self.pixels, 3 * size)
-        return np.asarray(rows[first[:, None] + np.arange(size) * strides[:, None]]).reshape(-1, size, size, 3)
+        return self._around(self.pixels, where, size, 3)
 
     def gather_labels(self, where: np.ndarray, size: int) -> np.ndarray:
         """The labels of what `gather` gives, shape (B, size, size), uint8; 0 beyond the photograph."""
+        return self._around(self.labels, where, size, 1)[..., 0]
+
+    def _whole(self, planes: np.ndarray, index: int, channels: int) -> np.ndarray:
+        height, width = self.shapes[index] + 2 * MARGIN
+        return planes[self.starts[index] * channels :][: height * width * channels].reshape(height, width, channels)
+
+    def _around(self, planes: np.ndarray, where: np.ndarray, size: int, channels: int) -> np.ndarray:
         photograph, row, column = where.T.astype(np.int64)
-        height, width = self.shapes[photograph].T[..., None, None]
-        reach = np.arange(size) - size // 2
-        rows, columns = row[:, None, None] + reach[:, None], column[:, None, None] + reach
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        first = self.label_starts[photograph][:, None, None]
-        return np.where(inside, self.labels[np.where(inside, first + rows * width + columns, 0)], np.uint8(0))
+        shift, width = MARGIN - size // 2, self.shapes[photograph, 1] + 2 * MARGIN
+        first = self.starts[photograph] + (row + shift) * width + column + shift
+        # The bytes of one row are contiguous, so a patch is `size` short copies.
+        rows = np.lib.stride_tricks.sliding_window_view(planes, channels * size)
+        chosen = rows[channels * (first[:, None] + np.arange(size) * width[:, None])]
+        return np.asarray(chosen).reshape(-1, size, size, channels)
 
 
 def gather_scales(stacks: tuple[ImageStack, ImageStack], where: np.ndarray, size: int) -> np.ndarray:
@@ -176,8 +173,8 @@ def build_stacks(records: Sequence[Record], folder: str | os.PathLike[str]) -> t
         pixels, labels = (np.memmap(folder / f"{what}-{scale}.u8", np.uint8, mode="r") for what in ("pixels", "labels"))
         shapes, diseased = np.array(index["shapes"][str(scale)], int), np.array(index["diseased"], bool)
         stack = ImageStack.whole(pixels, labels, shapes, index["names"], diseased, scale)
-        sizes = ((shapes + 2 * MARGIN).prod(axis=1) * 3).sum(), shapes.prod(axis=1).sum()
-        if sizes != (pixels.size, labels.size) or not len(records) == len(stack) == len(shapes) == len(diseased):
+        size = (shapes + 2 * MARGIN).prod(axis=1).sum()
+        if (3 * size, size) != (pixels.size, labels.size) or not len(records) == len(stack) == len(shapes) == len(diseased):
             raise ValueError("the files are not those of the index")
         return stack
 
@@ -194,7 +191,7 @@ def _write_stacks(records: Sequence[Record], folder: Path) -> None:
         names.append(name)
         diseased.append(bool(ill))
         for scale, (image, label) in zip(_SCALES, planes):
-            shapes[str(scale)].append(label.shape)
+            shapes[str(scale)].append(tuple(side - 2 * MARGIN for side in label.shape))
             for what, array in (("pixels", image), ("labels", label)):
                 with open(folder / f"{what}-{scale}.u8", "ab") as file:
                     file.write(array.tobytes())
@@ -216,14 +213,15 @@ def _planes(image: np.ndarray, fov: np.ndarray, lesions: Mapping[str, np.ndarray
         label = np.zeros(image.shape[:2], np.uint8)
         for bit, mask in masks.items():
             label |= mask * np.uint8(bit)
-        planes.append((np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=128), label))
+        margin = ((MARGIN, MARGIN), (MARGIN, MARGIN))
+        planes.append((np.pad(image, (*margin, (0, 0)), constant_values=128), np.pad(label, margin)))
     return planes
 
 
 def stack_photograph(image: np.ndarray, fov: np.ndarray, name: str = "photograph") -> tuple[ImageStack, ImageStack]:
     """One photograph (H, W, 3), uint8, RGB, normalised in its field of view (H, W), bool: at 1x and at 0.5x, in memory."""
     fine, coarse = (
-        ImageStack.whole(pixels.ravel(), label.ravel(), np.array([label.shape]), (name,), np.array([True]), scale)
+        ImageStack.whole(pixels.ravel(), label.ravel(), np.array([label.shape]) - 2 * MARGIN, (name,), np.array([True]), scale)
         for scale, (pixels, label) in zip(_SCALES, _planes(image, fov, {}))
     )
     return fine, coarse

@@ -111,7 +111,7 @@ class Study:
         records = sorted(self.records("train") + self.records("validation"), key=lambda record: record.name)
         alike = Dataset(self.dataset.root, tuple(replace(record, split="train") for record in records))
         key = fingerprint(alike.fingerprint, recipe("photographs"))
-        return build_stacks(records, cache_folder() / f"stack-{key[:16]}")
+        return build_stacks(records, cache_folder() / f"stacks-{key[:16]}")
 
     def hgn(self, scale: float, seed: int = 0, **changes: Any) -> Trained[HGN]:
         """The hypothesis generation network of a scale, 1.0 or 0.5.  Explained in ch:hgn and ch:half.
