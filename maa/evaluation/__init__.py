@@ -41,6 +41,7 @@ from maa.evaluation.error_analysis import (
 from maa.evaluation.intervals import (
     Comparison,
     Interval,
+    Resampled,
     bootstrap_average_precision,
     bootstrap_froc,
     bootstrap_mean,
@@ -75,6 +76,7 @@ __all__ = [
     "RELIABILITY_EDGES",
     "RIM_WIDTH",
     "RING",
+    "Resampled",
     "SIDE",
     "THRESHOLDS",
     "VARIANTS",

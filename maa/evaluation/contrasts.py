@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from maa.errors import MaaError
-from maa.evaluation.intervals import Interval, Scores, paired_bootstrap
+from maa.evaluation.intervals import Interval, Resampled, Scores
 
 #: A corrected p-value below this is an effect.
 LEVEL = 0.05
@@ -72,8 +72,10 @@ def decide(
     """
     if not contrasts or not all(contrasts):
         raise MaaError("There is a contrast without a pair of systems; give each at least one.")
+    systems = {id(scores): scores for pairs in contrasts for pair in pairs.values() for scores in pair}
+    drawn = {key: Resampled.of(scores, samples, seed) for key, scores in systems.items()}
     compared = [
-        {name: paired_bootstrap(system, baseline, samples, confidence, seed) for name, (system, baseline) in pairs.items()}
+        {name: drawn[id(system)].against(drawn[id(baseline)], confidence) for name, (system, baseline) in pairs.items()}
         for pairs in contrasts
     ]
     own = [len(parts) * min(part.p_value for part in parts.values()) for parts in compared]

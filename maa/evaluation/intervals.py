@@ -101,10 +101,7 @@ def bootstrap_average_precision(
     Samples without a positive pixel are left out.  What the draw of runs adds is stretched by sqrt(S / (S - 1)) for S of them,
     since runs drawn from so few vary too little; what the draw of images adds is left as it is.  Explained in ch:gain.
     """
-    runs = _same_images(_as_runs(scores))
-    images, drawn_runs = _draws(runs, samples, seed, healthy)
-    values = _resampled(runs, images, drawn_runs, healthy)
-    return _interval(values, confidence)
+    return Resampled.of(scores, samples, seed, healthy).interval(confidence)
 
 
 def paired_bootstrap(
@@ -129,21 +126,50 @@ def paired_bootstrap(
     MaaError
         When images, their truth or the number of runs differ, or there is no positive pixel.
     """
-    system, baseline = _as_runs(system), _as_runs(baseline)
-    if len(system) != len(baseline):
-        raise MaaError(f"The system has {len(system)} runs and the baseline {len(baseline)}; compare equally many.")
-    _same_images([*system, *baseline])
-    images, drawn_runs = _draws(system, samples, seed, healthy)
-    ours = _resampled(system, images, drawn_runs, healthy)
-    theirs = _resampled(baseline, images, drawn_runs, healthy)
-    difference = ours - theirs
-    return Comparison(
-        _interval(ours, confidence),
-        _interval(theirs, confidence),
-        _interval(difference, confidence),
-        _interval(ours / theirs - 1, confidence),
-        p_value(difference[1:]),
-    )
+    return Resampled.of(system, samples, seed, healthy).against(Resampled.of(baseline, samples, seed, healthy), confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Average precision of a system in every sample of a bootstrap, for one that is compared with several others.
+
+    Attributes
+    ----------
+    runs : list of PixelScores
+    values : ndarray, shape (samples + 1,)
+        The first is that of the images as they are; NaN in a sample without a positive pixel.
+
+    Notes
+    -----
+    Systems with the same images, number of runs and seed meet the same samples.  Explained in ch:gain.
+    """
+
+    runs: list[PixelScores]
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Scores, samples: int = 2000, seed: int = 0, healthy: bool = False) -> Resampled:
+        """Draw the samples; parameters and errors as of `bootstrap_average_precision`."""
+        runs = _same_images(_as_runs(scores))
+        return cls(runs, _resampled(runs, *_draws(runs, samples, seed, healthy), healthy))
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """As `bootstrap_average_precision`."""
+        return _interval(self.values, confidence)
+
+    def against(self, baseline: Resampled, confidence: float = 0.95) -> Comparison:
+        """As `paired_bootstrap`, with a baseline whose samples were drawn with the same seed."""
+        if len(self.runs) != len(baseline.runs):
+            raise MaaError(f"The system has {len(self.runs)} runs and the baseline {len(baseline.runs)}; compare equally many.")
+        _same_images([*self.runs, *baseline.runs])
+        difference = self.values - baseline.values
+        return Comparison(
+            self.interval(confidence),
+            baseline.interval(confidence),
+            _interval(difference, confidence),
+            _interval(self.values / baseline.values - 1, confidence),
+            p_value(difference[1:]),
+        )
 
 
 def p_value(differences: np.ndarray) -> float:

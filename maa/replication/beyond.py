@@ -27,7 +27,7 @@ from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
 from maa.replication.reproduce import REFINEMENTS
-from maa.replication.scores import REFINEMENT_WEIGHTS
+from maa.replication.scores import REFINEMENT_WEIGHTS, with_intervals
 from maa.replication.study import Study
 from maa.replication.validation import Validation, head, measures
 
@@ -83,19 +83,15 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
         scores[name] = refined[row, weights[row]]
     rows: Json = {}
     thresholds: dict[str, float] = {}
+    compared = with_intervals({row: scores[row] for row in BEYOND_ROWS}, ("hgn_1x", "hgn_half", "fused", "unet"))
     for row, name in BEYOND_ROWS.items():
         pooled = scores[row].pooled()
         thresholds[row] = evaluation.best_f1_threshold(*pooled)
         rows[row] = {
             "name": name,
-            "average_precision": asdict(evaluation.bootstrap_average_precision(scores[row], samples=1000)),
+            **compared[row],
             **evaluation.operating_point(*pooled, thresholds[row]),
             "by_image": evaluation.average_precision_by_image(scores[row]),
-            "gains": {
-                other: asdict(evaluation.paired_bootstrap(scores[row], scores[other], samples=1000))
-                for other in ("hgn_1x", "hgn_half", "fused", "unet")
-                if other != row
-            },
         }
     measured: dict[str, Trained[Any]] = {"unet": unets[0], **long}
     for row, run in measured.items():

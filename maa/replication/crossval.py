@@ -19,7 +19,7 @@ from maa.provenance import Json, PathLike, code_fingerprint, environment, read_j
 from maa.replication.folds import FOLDS, Fold, Pixels, folds
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
-from maa.replication.scores import CONTRASTS, REFERENCES, Contrast, judged
+from maa.replication.scores import CONTRASTS, Contrast, judged, with_intervals
 
 _SOFT = {"triplet_weight": 0.5, "mining": "soft"}
 #: What breaks the paper's rule that healthy patches come from healthy patients only.
@@ -292,17 +292,13 @@ def _extended(parts: Iterable[dict[str, Pixels]]) -> dict[str, Pixels]:
 
 def _rows(scores: Mapping[str, Pixels]) -> Json:
     rows: Json = {}
+    compared = with_intervals(scores, samples=2000)
     for row, pixels in scores.items():
         by_image = evaluation.average_precision_by_image(pixels)
         rows[row] = {
-            "average_precision": asdict(evaluation.bootstrap_average_precision(pixels)),
+            **compared[row],
             "mean_of_images": float(np.mean([*by_image.values()])),
             "by_image": by_image,
             "variants": evaluation.variants(pixels),
-            "gains": {
-                other: asdict(evaluation.paired_bootstrap(pixels, scores[other]))
-                for other in ("hgn_1x", *REFERENCES)
-                if other in scores and other != row
-            },
         }
     return rows

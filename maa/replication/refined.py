@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from maa.models.weights import network_fingerprint
 from maa.progress import track
 from maa.provenance import Json, PathLike, environment, fingerprint, write_json
 from maa.replication.profiles import FULL
+from maa.replication.scores import with_intervals
 from maa.replication.study import Study
 
 #: Side of a refined mask in pixels.
@@ -215,17 +215,11 @@ def _judge(system: System, study: Study, refined: Mapping[str, np.ndarray]) -> J
                     number = numbers[round(dot["row"]), round(dot["column"])]
                     dots.append({"image": name, **dot, "marked": bool(np.append(False, on_mark)[number])})
     rows = {}
+    compared = {
+        ruler: with_intervals(of_ruler, ("hgn_1x", "control", "prn_cross_entropy")) for ruler, of_ruler in scores.items()
+    }
     for row in system.rows:
-        by_ruler = {}
-        for ruler, of_ruler in scores.items():
-            by_ruler[ruler] = {
-                "average_precision": asdict(evaluation.bootstrap_average_precision(of_ruler[row], samples=1000)),
-                "gains": {
-                    other: asdict(evaluation.paired_bootstrap(of_ruler[row], of_ruler[other], samples=1000))
-                    for other in ("hgn_1x", "control", "prn_cross_entropy")
-                    if other in of_ruler and other != row
-                },
-            }
+        by_ruler = {ruler: of_ruler[row] for ruler, of_ruler in compared.items()}
         rows[row] = {"name": ROWS[row], "rulers": by_ruler, "threshold": settings.thresholds[row], **counts[row]}
     return {
         "rows": rows,

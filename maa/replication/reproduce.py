@@ -22,7 +22,7 @@ from maa.provenance import Json, PathLike, code_fingerprint, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
-from maa.replication.scores import REFERENCES, Scores
+from maa.replication.scores import Scores, with_intervals
 from maa.replication.study import Study
 from maa.replication.validation import Validation, head, measures
 
@@ -113,16 +113,11 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
                 false[image["name"]] = false_positive_breakdown(map_, thresholds[row], label, seen)
 
     rows = measured.table(thresholds)
+    compared = with_intervals({row: [scores[row] for scores in by_seed] for row in rows})
     for row, values in rows.items():
-        every_seed = [scores[row] for scores in by_seed]
         values["seeds"] = [precision(seed, row) for seed in range(len(by_seed))]
         values["spread"] = float(np.std(values["seeds"], ddof=1)) if len(by_seed) > 1 else None
-        values["average_precision"] = asdict(evaluation.bootstrap_average_precision(every_seed, samples=1000))
-        values["gains"] = {
-            other: asdict(evaluation.paired_bootstrap(every_seed, [scores[other] for scores in by_seed], samples=1000))
-            for other in ("hgn_1x", *REFERENCES)
-            if other != row
-        }
+        values |= compared[row]
         if "gain" in values:
             values["gain"] = values["gains"]["hgn_1x"]
         froc = evaluation.bootstrap_froc(measured.lesions[row], samples=1000)

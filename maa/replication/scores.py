@@ -46,6 +46,22 @@ def judged(scores: Mapping[Any, evaluation.PixelScores], contrasts: Sequence[Con
     return {name: asdict(decision) for name, decision in evaluation.decide(pairs).items()}
 
 
+def with_intervals(
+    rows: Mapping[Any, evaluation.PixelScores | Sequence[evaluation.PixelScores]],
+    baselines: Sequence[str] = ("hgn_1x", *REFERENCES),
+    samples: int = 1000,
+) -> dict[Any, Json]:
+    """Of each row its average precision with its interval, and its gains over those of the baselines that are there."""
+    drawn = {row: evaluation.Resampled.of(scores, samples) for row, scores in rows.items()}
+    return {
+        row: {
+            "average_precision": asdict(ours.interval()),
+            "gains": {other: asdict(ours.against(drawn[other])) for other in baselines if other in drawn and other != row},
+        }
+        for row, ours in drawn.items()
+    }
+
+
 class Scores:
     """Pixel and lesion scores of several maps, image by image: of the rows of the table, or of pairs of row and weight."""
 
@@ -113,6 +129,7 @@ class Scores:
             variants, FROC, calibration, the gain over the baseline, and the gains over each of `REFERENCES`.
         """
         rows: Json = {}
+        compared = with_intervals(self.pixels, (baseline, *REFERENCES))
         for row, scores in self.pixels.items():
             assert isinstance(row, str)  # and no pair of row and weight: those are for choosing
             pooled = scores.pooled()
@@ -120,7 +137,7 @@ class Scores:
             froc = self.lesions[row].froc()
             rows[row] = {
                 "name": names[row],
-                "average_precision": asdict(evaluation.bootstrap_average_precision(scores, samples=1000)),
+                **compared[row],
                 **evaluation.operating_point(*pooled, thresholds[row]),
                 "by_image": evaluation.average_precision_by_image(scores),
                 "variants": evaluation.variants(scores),
@@ -129,11 +146,6 @@ class Scores:
                 "calibration": {key: value.round(6) for key, value in evaluation.reliability(*pooled).items()},
                 "curve": {"precision": precision.round(4), "recall": recall.round(4)},
                 "paper": PAPER.get(row),
-                "gains": {
-                    other: asdict(evaluation.paired_bootstrap(scores, self.pixels[other], samples=1000))
-                    for other in (baseline, *REFERENCES)
-                    if other in self.pixels and other != row
-                },
             }
             if baseline in rows[row]["gains"]:
                 rows[row]["gain"] = rows[row]["gains"][baseline]

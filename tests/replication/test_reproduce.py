@@ -10,7 +10,7 @@ from tiny import TINY, in_small
 from maa import provenance
 from maa.data import FOV, MA, open_dataset, stacks
 from maa.errors import MaaError
-from maa.evaluation import PixelScores, average_precision
+from maa.evaluation import PixelScores, average_precision, paired_bootstrap
 from maa.inference import FILES, ROWS, SETTINGS, Settings, System, system
 from maa.parallel import spread
 from maa.replication import evaluate as evaluate_module
@@ -208,6 +208,9 @@ def test_scores_table_measures_what_was_added():
         assert table[row]["average_precision"]["value"] == pytest.approx(average_precision_score(y, s))
         assert table[row]["recall"] == pytest.approx((s[y] >= 32768).mean(), abs=0.02)
     assert "gain" not in table["hgn_1x"] and "gain" in table["fused"]
+    alone = paired_bootstrap(scores.pixels["fused"], scores.pixels["hgn_1x"], samples=1000)
+    assert table["fused"]["gains"] == {"hgn_1x": asdict(alone)} and table["fused"]["gain"] == asdict(alone)
+    assert table["hgn_1x"]["average_precision"] == asdict(alone.baseline)
 
 
 def test_the_papers_own_numbers_are_consistent():
