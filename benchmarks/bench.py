@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import pstats
 import resource
 import statistics
 import subprocess
@@ -39,12 +40,13 @@ from maa.hardware import keep_memory, mixed_precision, precision
 from maa.inference import dense_map, field_of, image_of, to_map, upsample
 from maa.models import HGN, triplet_loss
 from maa.models.hgn import _folded
-from maa.phantom import IDRID_FRAME, PhantomConfig, make_phantom
+from maa.phantom import IDRID_FRAME, PhantomConfig, make_phantom, write_dataset
 from maa.provenance import environment, write_json
 from maa.segmentation import load_system
 from maa.training import Schedule, SelectiveSampler, WindowConfig, WindowTask, augment
 
-OUT = Path(__file__).resolve().parents[1] / "results/bench/results.json"
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "results/bench/results.json"
 PEERS = ("monai", "torchmetrics", "scikit-learn", "pytorch-metric-learning", "onnx", "onnxruntime", "openvino")
 CPU = torch.device("cpu")
 #: Seconds after which no further round of a comparison begins.
@@ -198,9 +200,16 @@ def photograph(tiny: bool) -> np.ndarray:
     return make_phantom(seed=1, config=PhantomConfig(400) if tiny else IDRID_FRAME).image
 
 
+def segment(file: Path, out: str, track: str, tiny: bool) -> list[str]:
+    """What a fresh Python is to run, to segment one photograph."""
+    return ["-m", "maa", "segment", str(file), "--out", out, "--track", track, *(["--resize", "1"] if tiny else [])]
+
+
 def whole_commands(tiny: bool) -> dict:
-    """``maa segment`` of one photograph of 12 megapixels, start to end, and what a fresh Python takes to import maa."""
+    """Commands from start to end: ``maa segment`` and ``maa evaluate`` of photographs of 12 megapixels, imports, and ``make setup``."""
     found: dict[str, dict] = {}
+    absent: dict[str, str] = {}
+    asked = 1 if tiny else 2
 
     def run(name: str, *words: str) -> None:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -222,12 +231,42 @@ def whole_commands(tiny: bool) -> dict:
         found["phantom"] = {"runs": [time.perf_counter() - started]}
         Image.fromarray(image).save(file)
         for track in ("paper",) if tiny else ("paper", "beyond"):
-            run(f"maa segment, {track}", "-m", "maa", "segment", str(file), "--out", f"{folder}/{track}", "--track", track)
+            run(f"maa segment, {track}", *segment(file, f"{folder}/{track}", track, tiny))
+        data = write_dataset(f"{folder}/data", 1, 0, n_test=asked, config=PhantomConfig(400) if tiny else IDRID_FRAME)
+        words = ["--split", "test", "--no-healthy", "--data", str(data), "--out", f"{folder}/test.json"]
+        run("maa evaluate, both tracks", "-m", "maa", "evaluate", *words, *(["--track", "paper"] if tiny else []))
+        if not tiny:  # it needs a package index, which not every machine has
+            started = time.perf_counter()
+            made = subprocess.run(["make", "setup", f"VENV={folder}/venv"], cwd=ROOT, capture_output=True, text=True)
+            if made.returncode:
+                absent["make setup"] = (made.stderr.strip() or "it failed").splitlines()[-1][:120]
+            else:
+                found["make setup"] = {"runs": [time.perf_counter() - started]}
     for row in found.values():
         row["seconds"] = statistics.median(row["runs"])
         if "processor_runs" in row:
             row["processor_seconds"] = statistics.median(row["processor_runs"])
-    return {"pixels": image.shape[0] * image.shape[1], "times": found}
+    return {"pixels": image.shape[0] * image.shape[1], "evaluated": asked, "times": found, "absent": absent}
+
+
+def profile(tiny: bool) -> dict:
+    """Where the time of ``maa segment`` of one photograph goes: seconds by what is done, by Python's own profiler."""
+    own = {"convolutions": "torch.conv2d", "ReLU": "torch.relu_", "batch norm": "torch.batch_norm", "joining maps": "torch.cat"}
+    found: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "eye.png"
+        Image.fromarray(photograph(tiny)).save(file)
+        for track in ("paper",) if tiny else ("paper", "beyond"):
+            words = ["-m", "cProfile", "-o", f"{folder}/profile", *segment(file, f"{folder}/{track}", track, tiny)]
+            subprocess.run([sys.executable, *words], check=True, capture_output=True)
+            measured = pstats.Stats(f"{folder}/profile")
+            # By function: calls, calls that were no recursion, seconds of its own, seconds with what it called.
+            rows = {name: row for (_, _, name), row in measured.stats.items()}  # type: ignore[attr-defined]
+            seconds = {"imports": rows["_find_and_load"][3]}
+            seconds |= {what: sum(r[2] for n, r in rows.items() if name in n) for what, name in own.items()}
+            total = measured.total_tt  # type: ignore[attr-defined]
+            found[track] = seconds | {"all else": total - sum(seconds.values()), "all": total}
+    return found
 
 
 class Windows(Dataset):  # type: ignore[type-arg]
@@ -512,6 +551,7 @@ PARTS = {
     "choices": choices,
     "tried": tried,
     "whole_commands": whole_commands,
+    "profile": profile,
 }
 
 
