@@ -82,6 +82,12 @@ FIRST_STAGE_QUESTIONS: dict[str, tuple[tuple[float, ...], dict[str, Changes]]] =
 THRESHOLDS = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
+def further(profile: Profile) -> dict[str, dict[str, Changes]]:
+    """The questions of `FURTHER`, and whether sampling from more than the profile's pool is better."""
+    sampled = {f"{profile.prn.pool:,}": _SAMPLED, f"{LARGE_POOL:,}": _SAMPLED | {"pool": LARGE_POOL}}
+    return FURTHER | {"pool of the sampling": sampled}
+
+
 def ablate(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """Measure every variant on the validation photographs, with the profile's first seed.  Explained in ch:real.
 
@@ -115,7 +121,7 @@ def ablate(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
 
 
 def decide(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
-    """Ask the decisive questions with every seed, and with the first one those that came up: see `FURTHER`.
+    """Ask the decisive questions with every seed, and with the first one those that came up: see `further`.
 
     Explained in ch:real.
 
@@ -132,12 +138,11 @@ def decide(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
     """
     started, first = time.perf_counter(), profile.seeds[0]
     study = Study(dataset, profile, Path(out) / "runs")
-    sampled = {f"{profile.prn.pool:,}": _SAMPLED, f"{LARGE_POOL:,}": _SAMPLED | {"pool": LARGE_POOL}}
     answered: dict[str, dict[str, list[_Measured]]] = {}
     for seed in profile.seeds:
         asked = {question: QUESTIONS[question] for question in DECISIVE}
         if seed == first:
-            asked |= FURTHER | {"pool of the sampling": sampled}
+            asked |= further(profile)
         runs = _runs(study, seed, asked)
         measured = _second_stage(Validation(study, study.first_stage(seed)), runs.values())
         for (question, name), run in runs.items():

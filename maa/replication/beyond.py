@@ -20,7 +20,6 @@ from maa.data.idrid import Dataset
 from maa.inference.beyond import BEYOND_ROWS, LAST, OWN, mirrored_map
 from maa.inference.fusion import mean_log_odds
 from maa.inference.system import Settings
-from maa.models.hgn import HGN
 from maa.models.unet import UNet
 from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import best_weight
@@ -57,7 +56,7 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     plain = REFINEMENTS["prn_cross_entropy"]
     runs = {"all_prn": study.prn(seed, **plain), LAST: study.prn(seed, **plain, source="unlabelled")}
     unets = [study.unet(member) for member in MEMBERS]
-    long = _long(study, seed)
+    longer = {row: study.hgn(seed=seed, **changes) for row, changes in long(profile).items()}
     validation = Validation(study, study.first_stage(seed))
 
     def mapped(run: Trained[UNet], index: int, what: str, ways: int) -> np.ndarray:
@@ -66,7 +65,7 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         first = validation.maps(index)
         yield from first.items()
-        for row, run in long.items():
+        for row, run in longer.items():
             yield row, validation.alone(run, index)
         yield "unet", mapped(unets[0], index, "once", 1)
         each = [mapped(run, index, "mirrored", 4) for run in unets]
@@ -83,7 +82,8 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
         scores[name] = refined[row, weights[row]]
     rows: Json = {}
     thresholds: dict[str, float] = {}
-    compared = with_intervals({row: scores[row] for row in BEYOND_ROWS}, ("hgn_1x", "hgn_half", "fused", "unet"))
+    baselines = ("hgn_1x", "hgn_half", "fused", "unet")
+    compared = with_intervals({row: scores[row] for row in (*BEYOND_ROWS, *baselines)}, baselines)
     for row, name in BEYOND_ROWS.items():
         pooled = scores[row].pooled()
         thresholds[row] = evaluation.best_f1_threshold(*pooled)
@@ -93,11 +93,11 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
             **evaluation.operating_point(*pooled, thresholds[row]),
             "by_image": evaluation.average_precision_by_image(scores[row]),
         }
-    measured: dict[str, Trained[Any]] = {"unet": unets[0], **long}
+    measured: dict[str, Trained[Any]] = {"unet": unets[0], **longer}
     for row, run in measured.items():
         run.add_metrics(**measures(scores[row]))
     settings = Settings(weights={LAST: weights[LAST]}, thresholds={row: thresholds[row] for row in OWN})
-    trained: dict[str, Trained[Any]] = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **long}
+    trained: dict[str, Trained[Any]] = {**{f"unet-{member}": run for member, run in zip(MEMBERS, unets)}, **runs, **longer}
     results = {
         **head(study, validation, seed, started),
         "settings": asdict(settings),
@@ -109,14 +109,12 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     return results
 
 
-def _long(study: Study, seed: int) -> dict[str, Trained[HGN]]:
-    """Each HGN trained on as many patches as all three networks of the paper's system together."""
-    profile = study.profile
+def long(profile: Profile) -> dict[str, dict[str, Any]]:
+    """Of each HGN that is trained on as many patches as all three networks of the paper's system: what `Study.hgn` is told."""
     # A patch of the refinement network is one at each of two scales.
     schedules = [config.schedule for config in (profile.hgn_1x, profile.hgn_half, profile.prn, profile.prn)]
     patches = sum(schedule.steps * schedule.batch for schedule in schedules)
-    long = {}
-    for row, scale, config in (("hgn_1x_long", 1.0, profile.hgn_1x), ("hgn_half_long", 0.5, profile.hgn_half)):
-        schedule = replace(config.schedule, steps=round(patches / config.schedule.batch))
-        long[row] = study.hgn(scale, seed, schedule=schedule)
-    return long
+    return {
+        row: {"scale": scale, "schedule": replace(config.schedule, steps=round(patches / config.schedule.batch))}
+        for row, scale, config in (("hgn_1x_long", 1.0, profile.hgn_1x), ("hgn_half_long", 0.5, profile.hgn_half))
+    }

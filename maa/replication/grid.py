@@ -8,8 +8,8 @@ from typing import Any
 from maa.data.idrid import Dataset
 from maa.parallel import each
 from maa.provenance import PathLike, fingerprint
-from maa.replication.ablations import DECISIVE, FIRST_STAGE_QUESTIONS, FURTHER, QUESTIONS
-from maa.replication.beyond import MEMBERS
+from maa.replication.ablations import DECISIVE, FIRST_STAGE_QUESTIONS, QUESTIONS, further
+from maa.replication.beyond import MEMBERS, long
 from maa.replication.profiles import Profile
 from maa.replication.reproduce import REFINEMENTS
 from maa.replication.study import Study
@@ -25,9 +25,10 @@ def grid(profile: Profile, everything: bool = False) -> tuple[list[Run], list[Ru
     if everything:
         start = profile.seeds[0]
         first += [("unet", member, {}) for member in MEMBERS]
+        first += [("hgn", start, changes) for changes in long(profile).values()]
         for scales, answers in FIRST_STAGE_QUESTIONS.values():
             first += [("hgn", start, {"scale": scale, **changes}) for scale in scales for changes in answers.values()]
-        for question, asked in (QUESTIONS | FURTHER).items():
+        for question, asked in (QUESTIONS | further(profile)).items():
             seeds = profile.seeds if question in DECISIVE else (start,)
             second += [("prn", seed, changes) for seed in seeds for changes in asked.values()]
     return _once(first), _once(second)

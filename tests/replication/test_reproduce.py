@@ -15,6 +15,8 @@ from maa.inference import FILES, ROWS, SETTINGS, Settings, System, system
 from maa.parallel import spread
 from maa.replication import evaluate as evaluate_module
 from maa.replication import study
+from maa.replication.ablations import LARGE_POOL
+from maa.replication.beyond import long
 from maa.replication.evaluate import choose, evaluate
 from maa.replication.grid import grid, train
 from maa.replication.profiles import FULL
@@ -243,4 +245,6 @@ def test_the_grid_names_each_run_once_and_the_whole_one_has_every_question():
     assert [run for run in first + second if run not in more + most] == []
     assert len({str(run) for run in most}) == len(most) and ("unet", 1, {}) in more
     assert ("hgn", FULL.seeds[0], {"scale": 0.5, "depth": 10}) in more
+    assert all(("hgn", FULL.seeds[0], changes) in more for changes in long(FULL).values())
+    assert any(changes.get("pool") == LARGE_POOL for _, _, changes in most)
     assert all(("prn", seed, {"triplet_weight": 0.0, "selective": False, "rim": False}) in most for seed in FULL.seeds)
