@@ -16,6 +16,10 @@ export MAA_CACHE ?= $(CURDIR)/.cache
 # One widget version, one kernel, no settings of the person at the keyboard.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHONNOUSERSITE := 1
+# What Python has compiled is kept in .venv, even where the environment forbids to keep it: without it every process
+# takes three seconds longer to import PyTorch, pandas and SciPy, and the book and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/pycache
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .PHONY: help
