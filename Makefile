@@ -19,7 +19,7 @@ export PYTHONNOUSERSITE := 1
 # What Python has compiled is kept in .venv, even where the environment forbids to keep it: without it every process
 # takes three seconds longer to import PyTorch, pandas and SciPy, and the book and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
-export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/pycache
+export PYTHONPYCACHEPREFIX := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/pycache
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 
 .PHONY: help

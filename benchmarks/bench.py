@@ -225,6 +225,9 @@ def whole_commands(tiny: bool) -> dict:
         run("maa --version", "-m", "maa", "--version")
         run("from maa import segment", "-c", "from maa import segment")
     with tempfile.TemporaryDirectory() as folder:
+        for _ in range(1 if tiny else 3):
+            nothing = ["-B", "-X", f"pycache_prefix={folder}/nothing"]  # as where PYTHONDONTWRITEBYTECODE is set
+            run("the same, nothing compiled kept", *nothing, "-c", "from maa import segment")
         file = Path(folder) / "eye.png"
         started = time.perf_counter()
         image = photograph(tiny)
