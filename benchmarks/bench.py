@@ -586,10 +586,12 @@ def main(arguments: list[str] | None = None) -> None:
         started = time.perf_counter()
         results["parts"][name] = PARTS[name](chosen.tiny)
         print(f"{name:18} {time.perf_counter() - started:6.1f} s", flush=True)
+        present = {peer: found for peer, found in versions().items() if found}
         results |= {
             "environment": environment() | {"threads": torch.get_num_threads(), "precision": precision(CPU)},
-            "peers": versions(),
-            "seconds": time.perf_counter() - begun,
+            # Of parts that are not measured again, the peers are those that were there then.
+            "peers": dict.fromkeys(PEERS) | results.get("peers", {}) | present,
+            "seconds": results["seconds"] if chosen.parts and "seconds" in results else time.perf_counter() - begun,
             "load_before": before,  # how many others wanted a core
         }
         write_json(chosen.out, results)
