@@ -22,7 +22,7 @@ from maa.provenance import Json, PathLike, code_fingerprint, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
-from maa.replication.scores import Scores, with_intervals
+from maa.replication.scores import Scores
 from maa.replication.study import Study
 from maa.replication.validation import Validation, head, measures
 
@@ -112,14 +112,10 @@ def reproduce(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
                 lesions.append(lesion_table(seen, image["truth"], image["fov"], map_, thresholds[row], others))
                 false[image["name"]] = false_positive_breakdown(map_, thresholds[row], label, seen)
 
-    rows = measured.table(thresholds)
-    compared = with_intervals({row: [scores[row] for scores in by_seed] for row in rows})
+    rows = measured.table(thresholds, runs={row: [scores[row] for scores in by_seed] for row in by_seed[best]})
     for row, values in rows.items():
         values["seeds"] = [precision(seed, row) for seed in range(len(by_seed))]
         values["spread"] = float(np.std(values["seeds"], ddof=1)) if len(by_seed) > 1 else None
-        values |= compared[row]
-        if "gain" in values:
-            values["gain"] = values["gains"]["hgn_1x"]
         froc = evaluation.bootstrap_froc(measured.lesions[row], samples=1000)
         values["froc"]["intervals"] = {point: asdict(interval) for point, interval in froc.items()}
     results = {

@@ -110,7 +110,13 @@ class Scores:
             return None
         return scores
 
-    def table(self, thresholds: Mapping[str, float], names: Mapping[str, str] = ROWS, baseline: str = "hgn_1x") -> Json:
+    def table(
+        self,
+        thresholds: Mapping[str, float],
+        names: Mapping[str, str] = ROWS,
+        baseline: str = "hgn_1x",
+        runs: Mapping[str, Sequence[evaluation.PixelScores]] | None = None,
+    ) -> Json:
         """Every measure of every row.
 
         Parameters
@@ -121,6 +127,8 @@ class Scores:
             What each row is called.
         baseline : str
             The row that the gains are over.
+        runs : mapping of str to sequence of PixelScores, optional
+            Of each row all trainings, where there are several: average precision and gains are then those of their mean.
 
         Returns
         -------
@@ -129,7 +137,7 @@ class Scores:
             variants, FROC, calibration, the gain over the baseline, and the gains over each of `REFERENCES`.
         """
         rows: Json = {}
-        compared = with_intervals(self.pixels, (baseline, *REFERENCES))
+        compared = with_intervals(runs or self.pixels, (baseline, *REFERENCES))
         for row, scores in self.pixels.items():
             assert isinstance(row, str)  # and no pair of row and weight: those are for choosing
             pooled = scores.pooled()
