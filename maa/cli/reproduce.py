@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from typer import Argument
+from typer import Argument, Option
 
 from maa.cli.base import (
     ClusterOption,
@@ -38,8 +38,9 @@ def reproduce(
     """Train and validate every row of the paper's table, once for each seed of the profile.
 
     With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), the experiment
-    with lesions that nobody labelled (unlabelled.json), the cross-validation (crossval.json, arms.json, reading-centre.json,
-    reading-decoder.json) and the version that ships (frozen.json) too.
+    with lesions that nobody labelled (unlabelled.json), the cross-validation under either reading of the paper (crossval.json,
+    arms.json, crossval-centre.json, arms-centre.json), that of other first stages (reading-centre.json, reading-decoder.json) and
+    the version that ships (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
     system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication
@@ -86,11 +87,19 @@ def reproduce(
         experiment(out)
         say(f"Lesions without a label, on phantoms: {out / 'unlabelled.json'}.")
         with spread(jobs, cluster):
-            _crossval(dataset, budget, out)
-            _arms(dataset, budget, out)
-            for reading in get_args(Reading):
-                _reading(dataset, budget, out, reading)
+            for reading in get_args(PaperReading):
+                _crossval(dataset, budget, out, reading)
+                _arms(dataset, budget, out, reading)
+            for other in get_args(Reading):
+                _reading(dataset, budget, out, other)
         _freeze(dataset, budget, out)
+
+
+#: What the paper's "trained on patches" may mean for the first stage: windows with masks, or patches with the label of their centre.
+PaperReading = Literal["windows", "centre"]
+PaperReadingOption = Annotated[
+    PaperReading, Option(help="What the first stage is trained on: windows with masks, or centre pixels.")
+]
 
 
 @app.command()
@@ -98,13 +107,15 @@ def crossval(
     out: Annotated[Path, folder_option("--out", "The folder for runs and crossval.json.")],
     data: DataOption = None,
     profile: ProfileOption = "full",
+    reading: PaperReadingOption = "windows",
     jobs: JobsOption = 1,
     cluster: ClusterOption = None,
 ) -> None:
     """Cross-validate both stages on every photograph that is not held back, as results/protocol.md lays down.
 
-    Six folds; the first stage on windows with masks, the second on candidates, with each of the paper's ideas.  Writes
-    crossval.json: every row, and the primary contrasts with what is to be said of them.  Goes on where it was stopped.
+    Six folds; the first stage under either reading of the paper, the second on its candidates, with each of the paper's ideas.
+    Writes crossval.json, or crossval-centre.json: every row, and the primary contrasts with what is to be said of them.  Goes on
+    where it was stopped.
     """
     dataset = find_dataset(data)
     writable_folder(out)
@@ -112,13 +123,13 @@ def crossval(
     from maa.replication.profiles import PROFILES
 
     with spread(jobs, cluster):
-        _crossval(dataset, PROFILES[profile], out)
+        _crossval(dataset, PROFILES[profile], out, reading)
 
 
-def _crossval(dataset: Dataset, budget: Profile, out: Path) -> None:
-    from maa.replication.crossval import cross_validate
+def _crossval(dataset: Dataset, budget: Profile, out: Path, reading: PaperReading) -> None:
+    from maa.replication.crossval import cross_validate, file_of
 
-    _say_rows(cross_validate(dataset, budget, out), out / "crossval.json")
+    _say_rows(cross_validate(dataset, budget, out, reading=reading), out / file_of("crossval", reading))
 
 
 #: What the first stage may be, other than a patch network on windows with masks.
@@ -155,16 +166,17 @@ def _reading(dataset: Dataset, budget: Profile, out: Path, reading: Reading) -> 
 
 @app.command()
 def arms(
-    out: Annotated[Path, folder_option("--out", "The folder where maa crossval left its runs and crossval.json.")],
+    out: Annotated[Path, folder_option("--out", "The folder where maa crossval left its runs and results.")],
     data: DataOption = None,
     profile: ProfileOption = "full",
+    reading: PaperReadingOption = "windows",
     jobs: JobsOption = 1,
     cluster: ClusterOption = None,
 ) -> None:
     """Ask further questions of the second stage, in the parts of a cross-validation that is there.
 
-    Whose candidates its negatives are, whether it starts from the first stage's features, and three samplers over all healthy ground:
-    each beside cross-entropy alone.  Writes arms.json.  Goes on where it was stopped.
+    Whose candidates its negatives are, whether it starts from the first stage's features, and every sampler over all healthy ground:
+    each beside cross-entropy alone.  Writes arms.json, or arms-centre.json.  Goes on where it was stopped.
     """
     dataset = find_dataset(data)
     writable_folder(out)
@@ -172,13 +184,13 @@ def arms(
     from maa.replication.profiles import PROFILES
 
     with spread(jobs, cluster):
-        _arms(dataset, PROFILES[profile], out)
+        _arms(dataset, PROFILES[profile], out, reading)
 
 
-def _arms(dataset: Dataset, budget: Profile, out: Path) -> None:
-    from maa.replication.crossval import ask_further
+def _arms(dataset: Dataset, budget: Profile, out: Path, reading: PaperReading) -> None:
+    from maa.replication.crossval import ask_further, file_of
 
-    _say_rows(ask_further(dataset, budget, out), out / "arms.json")
+    _say_rows(ask_further(dataset, budget, out, reading=reading), out / file_of("arms", reading))
 
 
 def _say_rows(results: Json, file: Path) -> None:

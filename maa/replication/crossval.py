@@ -42,6 +42,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "negatives of diseased patients too": DISEASED,
     "warm start": {"warm": True},
     "ground, uniform": {"negatives": "ground"},
+    "ground, plain": {"negatives": "ground", "rule": "plain"},
+    "ground, told": {"negatives": "ground", "rule": "told"},
     "ground, mixture": {"negatives": "ground", "rule": "mixture"},
     "ground, fresh": {"negatives": "ground", "rule": "fresh"},
 }
@@ -81,8 +83,8 @@ def details(opinions: Mapping[str, np.ndarray], true: np.ndarray) -> Json:
     }
 
 
-def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int = FOLDS) -> Json:
-    """Cross-validate the first stage on windows, and the second stage on candidates with each of the paper's ideas.
+def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int = FOLDS, reading: str = "windows") -> Json:
+    """Cross-validate a first stage, and on its candidates the second stage with each of the paper's ideas.
 
     Within `maa.parallel.spread` several processes do it.
 
@@ -93,9 +95,12 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
     profile : Profile
         The budget; its first seed is that of every network.
     out : path-like
-        Where the runs (``runs/``) and the results (``crossval.json``) go.  A run that is there is not repeated.
+        Where the runs (``runs/``) and the results (``crossval.json``, under another reading ``crossval-centre.json``) go.  A run
+        that is there is not repeated.
     count : int
         How many folds.
+    reading : {"windows", "centre"}
+        Of `maa.replication.folds.READINGS`: what the first stage is.
 
     Returns
     -------
@@ -105,10 +110,10 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
         precision that the trainings of HGN 1x estimated at their reports.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    found = parts_of(dataset, profile, out, count)
-    baselines = [run.record.history["validation_ap"] for run in _networks(found, "windows")[::2]]
+    found = parts_of(dataset, profile, out, count, reading)
+    baselines = [run.record.history["validation_ap"] for run in _networks(found)[::2]]
     centres = proposed(found)
-    main = _first_stage(found, "windows")
+    main = _first_stage(found)
     second = _second_stage(found, centres, {"control": None, **PRIMARY})
 
     def best(kind: str) -> str:
@@ -120,6 +125,7 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
     scores = {**main, **second.scores, **whole.scores}
     results: Json = {
         **_head(dataset, profile, found, scores),
+        "reading": reading,
         "baseline_course": np.mean(baselines, axis=0).tolist(),
         "training_seconds": second.seconds | whole.seconds,
         "histories": second.histories | whole.histories,
@@ -129,7 +135,7 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
         "contrasts": judged(scores | {row: scores[variant] for row, variant in chosen.items()}, CONTRASTS),
         "seconds": time.perf_counter() - started,
     }
-    write_json(out / "crossval.json", results)
+    write_json(out / file_of("crossval", reading), results)
     return results
 
 
@@ -152,10 +158,10 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
         Rows as of `cross_validate`, and the seconds that all trainings of a scale took.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    found = parts_of(dataset, profile, out, count)
-    networks = _networks(found, reading)
+    found = parts_of(dataset, profile, out, count, reading)
+    networks = _networks(found)
     by_row = {"hgn_1x": networks[::2], "hgn_half": networks[1::2]}
-    scores = _first_stage(found, reading)
+    scores = _first_stage(found)
     results: Json = {
         **_head(dataset, profile, found, scores),
         "reading": reading,
@@ -168,7 +174,9 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
     return results
 
 
-def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping[str, Mapping[str, Any]] = ARMS) -> Json:
+def ask_further(
+    dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping[str, Mapping[str, Any]] = ARMS, reading: str = "windows"
+) -> Json:
     """Ask further questions of the second stage, in the parts of a cross-validation that is there.  Explained in sec:arms.
 
     Within `maa.parallel.spread` several processes do it.
@@ -177,9 +185,11 @@ def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping
     ----------
     dataset, profile : as for `cross_validate`
     out : path-like
-        Where `cross_validate` left its runs and results; writes ``arms.json``.
+        Where `cross_validate` left its runs and results; writes ``arms.json``, under another reading ``arms-centre.json``.
     arms : mapping of str to mapping
         By row: what differs in the profile's `CandidateConfig`; "negatives of diseased patients too" is among them.
+    reading : {"windows", "centre"}
+        As for `cross_validate`.
 
     Returns
     -------
@@ -193,13 +203,14 @@ def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping
         When there is no cross-validation in the folder.
     """
     started, out = time.perf_counter(), Path(out).absolute()
-    crossed = crossed_in(out)
-    found = parts_of(dataset, profile, out, len(crossed["folds"]))
+    crossed = crossed_in(out, reading)
+    found = parts_of(dataset, profile, out, len(crossed["folds"]), reading)
     rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: both_ideas(crossed["chosen"]) | DISEASED}
     second = _second_stage(found, proposed(found), rows)
-    scores = _first_stage(found, "windows") | second.scores
+    scores = _first_stage(found) | second.scores
     results: Json = {
         **_head(dataset, profile, found, scores),
+        "reading": reading,
         "training_seconds": second.seconds,
         "histories": second.histories,
         "rows": _rows(scores),
@@ -207,15 +218,21 @@ def ask_further(dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping
         "contrasts": judged(scores, FURTHER),
         "seconds": time.perf_counter() - started,
     }
-    write_json(out / "arms.json", results)
+    write_json(out / file_of("arms", reading), results)
     return results
 
 
-def crossed_in(out: Path) -> Json:
+def file_of(what: str, reading: str) -> str:
+    """The name of a results file: of the main reading ``crossval.json``, of another ``crossval-centre.json``."""
+    return f"{what}.json" if reading == "windows" else f"{what}-{reading}.json"
+
+
+def crossed_in(out: Path, reading: str = "windows") -> Json:
     """What `cross_validate` wrote into a folder; a MaaError where there is nothing."""
-    if not (out / "crossval.json").is_file():
-        raise MaaError(f"{out} holds no crossval.json: run maa crossval --out {out} first.")
-    return read_json(out / "crossval.json", "run maa crossval again")
+    path = out / file_of("crossval", reading)
+    if not path.is_file():
+        raise MaaError(f"{out} holds no {path.name}: run maa crossval --reading {reading} --out {out} first.")
+    return read_json(path, f"run maa crossval --reading {reading} again")
 
 
 @dataclass(frozen=True)
@@ -247,9 +264,9 @@ def _second_stage(
     )
 
 
-def parts_of(dataset: Dataset, profile: Profile, out: Path, count: int) -> list[Fold]:
+def parts_of(dataset: Dataset, profile: Profile, out: Path, count: int, reading: str = "windows") -> list[Fold]:
     """The parts of a cross-validation whose networks are kept in a folder."""
-    found = [Fold(part, profile, out / "runs") for part in folds(dataset, count)]
+    found = [Fold(part, profile, out / "runs", reading) for part in folds(dataset, count)]
     _ = found[0].study.train  # normalised once, before several would do it
     return found
 
@@ -267,13 +284,13 @@ def _head(dataset: Dataset, profile: Profile, found: Sequence[Fold], scores: Map
     }
 
 
-def _networks(found: Sequence[Fold], reading: str) -> list[Trained[Any]]:
+def _networks(found: Sequence[Fold]) -> list[Trained[Any]]:
     """Those of the first stage: of each part at 1x and at 0.5x."""
-    return in_order(Fold.network, [(fold, reading, scale) for fold in found for scale in (1.0, 0.5)], "First stage")
+    return in_order(Fold.network, [(fold, scale) for fold in found for scale in (1.0, 0.5)], "First stage")
 
 
-def _first_stage(found: Sequence[Fold], reading: str) -> dict[str, Pixels]:
-    return _extended(in_order(Fold.first_stage, [(fold, reading) for fold in found], f"Scoring {reading}"))
+def _first_stage(found: Sequence[Fold]) -> dict[str, Pixels]:
+    return _extended(in_order(Fold.first_stage, [(fold,) for fold in found], "Scoring the first stage"))
 
 
 def both_ideas(chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -81,11 +81,14 @@ class Fold:
         The budget; its first seed is that of every network.
     runs : Path
         Where the networks are kept.  One that is there is not trained again.
+    reading : {"windows", "centre", "decoder"}
+        Of the `READINGS`: what its first stage is.
     """
 
     part: Dataset
     profile: Profile
     runs: Path
+    reading: str = "windows"
 
     @property
     def seed(self) -> int:
@@ -97,18 +100,18 @@ class Fold:
         """Its networks."""
         return Study(self.part, self.profile, self.runs)
 
-    def network(self, reading: str, scale: float) -> Trained[Any]:
-        """Of the first stage, trained on the other parts under one of the `READINGS`."""
-        return READINGS[reading](self.study, scale, self.seed)
+    def network(self, scale: float) -> Trained[Any]:
+        """Of the first stage, trained on the other parts."""
+        return READINGS[self.reading](self.study, scale, self.seed)
 
-    def validation(self, reading: str = "windows") -> Validation:
+    def validation(self) -> Validation:
         """The photographs, as the first stage sees them."""
-        return Validation(self.study, {"hgn_1x": self.network(reading, 1.0), "hgn_half": self.network(reading, 0.5)})
+        return Validation(self.study, {"hgn_1x": self.network(1.0), "hgn_half": self.network(0.5)})
 
-    def first_stage(self, reading: str) -> dict[str, Pixels]:
+    def first_stage(self) -> dict[str, Pixels]:
         """Its scores, by row."""
-        validation = self.validation(reading)
-        return validation.score(lambda index: validation.maps(index).items(), f"Scoring {reading}")
+        validation = self.validation()
+        return validation.score(lambda index: validation.maps(index).items(), f"Scoring {self.reading}")
 
     def candidates(self) -> dict[str, np.ndarray]:
         """What the first stage proposes in each photograph, of healthy patients too: by its name an array of shape (K, 2), int32."""
@@ -129,7 +132,7 @@ class Fold:
         changes : mapping
             What differs in the profile's `CandidateConfig`.
         """
-        first = [self.network("windows", scale) for scale in (1.0, 0.5)]
+        first = [self.network(scale) for scale in (1.0, 0.5)]
         return self.study.refinement(centres, first, self.seed, **changes)
 
     def second_stage(
