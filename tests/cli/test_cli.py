@@ -499,10 +499,11 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     }
     monkeypatch.setattr(
         "maa.replication.crossval.cross_validate",
-        lambda dataset, profile, out: asked.append(("crossval", profile.name, out)) or found,
+        lambda dataset, profile, out, reading: asked.append((f"crossval {reading}", profile.name, out)) or found,
     )
     monkeypatch.setattr(
-        "maa.replication.crossval.ask_further", lambda dataset, profile, out: asked.append(("arms", profile.name, out)) or found
+        "maa.replication.crossval.ask_further",
+        lambda dataset, profile, out, reading: asked.append((f"arms {reading}", profile.name, out)) or found,
     )
     monkeypatch.setattr(
         "maa.replication.crossval.read_otherwise",
@@ -519,8 +520,10 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         ("ablate", "full", out),
         ("decide", "full", out),
         ("experiment", out),
-        ("crossval", "full", out),
-        ("arms", "full", out),
+        ("crossval windows", "full", out),
+        ("arms windows", "full", out),
+        ("crossval centre", "full", out),
+        ("arms centre", "full", out),
         ("centre", "full", out),
         ("decoder", "full", out),
         ("freeze", "full", out),

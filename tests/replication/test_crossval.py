@@ -9,6 +9,7 @@ from tiny import TINY, in_small
 
 from maa import evaluation
 from maa.data import open_dataset
+from maa.errors import MaaError
 from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
@@ -48,6 +49,16 @@ def readings(run, tmp_path_factory):
         return {name: read_otherwise(dataset, TINY, other, name, 2) for name in READINGS if name != "windows"}, other
 
 
+@pytest.fixture(scope="module")
+def centre(run, tmp_path_factory):
+    """Both stages under the other reading of the paper, and one further question of its second stage."""
+    dataset, out, _ = run
+    other = tmp_path_factory.mktemp("centre")
+    with in_small(out / "cache"):
+        crossed = cross_validate(dataset, TINY, other, 2, "centre")
+        return other, crossed, ask_further(dataset, TINY, other, {ASKED[0]: ARMS[ASKED[0]]}, "centre")
+
+
 def test_every_photograph_is_measured_once(run, readings):
     dataset, out, results = run
     diseased = {record.name for record in dataset.select(diseased=True) if record.split != "test"}
@@ -68,6 +79,28 @@ def test_the_other_first_stages_are_trained_as_they_say(readings):
         for row, scale in (("hgn_1x", 1.0), ("hgn_half", 0.5)):
             seconds = [run["seconds"] for run in runs if run["config"]["scale"] == scale]
             assert len(seconds) == 2 and found[name]["training_seconds"][row] == pytest.approx(sum(seconds))
+
+
+def test_the_whole_system_stands_on_the_first_stage_of_the_other_reading(run, readings, centre):
+    _, out, results = run
+    other, crossed, asked = centre
+    assert sorted(path.name for path in other.glob("*.json")) == ["arms-centre.json", "crossval-centre.json"]
+    assert json.loads((other / "crossval-centre.json").read_text())["rows"] == crossed["rows"]
+    assert crossed["reading"] == asked["reading"] == "centre" and results["reading"] == "windows"
+    assert crossed["folds"] == results["folds"] and crossed["rows"].keys() == results["rows"].keys()
+    assert {path.name.split("-")[0] for path in (other / "runs").iterdir()} == {"hgn", "candidates"}
+    for row in FIRST_STAGE:
+        alone = readings[0]["centre"]["rows"][row]["by_image"]
+        assert crossed["rows"][row]["by_image"] == asked["rows"][row]["by_image"] == alone
+        assert alone != results["rows"][row]["by_image"]
+    for row in ("control", "prn_cross_entropy"):
+        assert crossed["rows"][row]["by_image"] == asked["rows"][row]["by_image"] != results["rows"][row]["by_image"]
+
+
+def test_further_questions_need_the_cross_validation_of_their_own_reading(run):
+    dataset, out, _ = run
+    with pytest.raises(MaaError, match=r"no crossval-centre\.json: run maa crossval --reading centre"):
+        ask_further(dataset, TINY, out, reading="centre")
 
 
 def test_no_network_saw_the_photographs_it_is_measured_on(run, readings):
