@@ -123,7 +123,7 @@ def score_patches(
     return np.concatenate(probabilities), np.concatenate(embeddings)
 
 
-def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: float) -> np.ndarray:
+def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: float, whole: bool = False) -> np.ndarray:
     """The final map: what was proposed, weighed by what the refinement network thinks of it.
 
     The two are mixed in log-odds, ``(1 - weight) * logit(fused) + weight * logit(score)``, where networks
@@ -138,6 +138,9 @@ def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: flo
         The refinement network's probability of each candidate.
     weight : float, 0 to 1
         Of the refinement; 0 keeps the fused map inside the hypotheses.
+    whole : bool
+        Move each candidate as a whole, by what the second network thinks of it beyond what the map says at its centre.  So the slope of
+        its outline stays the map's own, which else is flattened as all its pixels come nearer to one score.
 
     Returns
     -------
@@ -148,12 +151,34 @@ def refine(fused: np.ndarray, found: Hypotheses, scores: np.ndarray, weight: flo
     -----
     Our choice: the paper does not say how the two are combined.  Explained in ch:refinement.
     """
+    peaks = fused[tuple(found.centres.T)] if whole else None
     refined = np.zeros_like(fused)
-    refined[found.rows, found.columns] = refined_levels(fused[found.rows, found.columns], found.owner, scores, weight)
+    refined[found.rows, found.columns] = refined_levels(fused[found.rows, found.columns], found.owner, scores, weight, peaks)
     return refined
 
 
-def refined_levels(proposed: np.ndarray, owner: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
-    """What `refine` makes of the pixels of the hypotheses alone: levels (M,), uint16, of what was proposed there, (M,), uint16."""
-    mixed = (1 - weight) * log_odds(proposed.astype(np.float32) / FULL_SCALE) + weight * log_odds(scores)[owner]
+def refined_levels(
+    proposed: np.ndarray, owner: np.ndarray, scores: np.ndarray, weight: float, peaks: np.ndarray | None = None
+) -> np.ndarray:
+    """What `refine` makes of the pixels of the hypotheses alone.
+
+    Parameters
+    ----------
+    proposed : ndarray, shape (M,), uint16
+        The map at those pixels.
+    owner : ndarray, shape (M,), int32
+        As of `Hypotheses`.
+    scores, weight : as for `refine`
+    peaks : ndarray, shape (K,), uint16, optional
+        The map at the centres of the candidates, where each is to be moved as a whole.
+
+    Returns
+    -------
+    ndarray, shape (M,), uint16
+    """
+    own, opinion = log_odds(proposed.astype(np.float32) / FULL_SCALE), log_odds(scores)
+    if peaks is None:
+        mixed = (1 - weight) * own + weight * opinion[owner]
+    else:
+        mixed = own + weight * (opinion - log_odds(peaks.astype(np.float32) / FULL_SCALE))[owner]
     return to_map(1 / (1 + np.exp(-mixed)))

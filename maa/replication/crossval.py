@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ FULL_DISEASED = "both ideas, negatives of diseased patients too"
 FURTHER: tuple[Contrast, ...] = (
     {"D1": ("negatives of diseased patients too", "prn_cross_entropy")},
     {"D2": (FULL_DISEASED, "negatives of diseased patients too")},
+)
+#: By row that moves candidates as a whole: the row whose networks it asks.
+WHOLE = {f"{row}, moved whole": row for row in ("prn_cross_entropy", FULL, "negatives of diseased patients too", FULL_DISEASED)}
+#: Is the outline better left as it is, does a second network then add to the fused map, and the two ideas to that network?
+OUTLINES: tuple[Contrast, ...] = (
+    {"E1": ("prn_cross_entropy, moved whole", "prn_cross_entropy")},
+    {"E2": ("prn_cross_entropy, moved whole", "fused")},
+    {"E3": (f"{FULL}, moved whole", "prn_cross_entropy, moved whole")},
 )
 
 
@@ -195,7 +203,7 @@ def ask_further(
     -------
     dict
         Rows and details as of `cross_validate`, beside the first stage, the control and cross-entropy alone; and under "contrasts"
-        those of `FURTHER`.
+        those of `FURTHER`, under "outlines" those of `OUTLINES`.
 
     Raises
     ------
@@ -205,8 +213,10 @@ def ask_further(
     started, out = time.perf_counter(), Path(out).absolute()
     crossed = crossed_in(out, reading)
     found = parts_of(dataset, profile, out, len(crossed["folds"]), reading)
-    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: both_ideas(crossed["chosen"]) | DISEASED}
-    second = _second_stage(found, proposed(found), rows)
+    whole = both_ideas(crossed["chosen"])
+    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: whole | DISEASED}
+    rows |= {row: (rows | {FULL: whole})[other] for row, other in WHOLE.items()}
+    second = _second_stage(found, proposed(found), rows, WHOLE)
     scores = _first_stage(found) | second.scores
     results: Json = {
         **_head(dataset, profile, found, scores),
@@ -216,6 +226,7 @@ def ask_further(
         "rows": _rows(scores),
         "details": details(second.opinions, second.true),
         "contrasts": judged(scores, FURTHER),
+        "outlines": judged(scores, OUTLINES),
         "seconds": time.perf_counter() - started,
     }
     write_json(out / file_of("arms", reading), results)
@@ -231,7 +242,7 @@ def crossed_in(out: Path, reading: str = "windows") -> Json:
     """What `cross_validate` wrote into a folder; a MaaError where there is nothing."""
     path = out / file_of("crossval", reading)
     if not path.is_file():
-        raise MaaError(f"{out} holds no {path.name}: run maa crossval --reading {reading} --out {out} first.")
+        raise MaaError(f"{out} holds no {path.name}: run maa crossval --out {out} --reading {reading} first.")
     return read_json(path, f"run maa crossval --reading {reading} again")
 
 
@@ -247,14 +258,17 @@ class _SecondStage:
 
 
 def _second_stage(
-    found: Sequence[Fold], centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None]
+    found: Sequence[Fold],
+    centres: Mapping[str, np.ndarray],
+    rows: Mapping[str, Mapping[str, Any] | None],
+    whole: Collection[str] = (),
 ) -> _SecondStage:
-    """Train and measure second stages, by row what differs in the configuration; None for the control."""
+    """Train and measure second stages, by row what differs in the configuration, None for the control; some `whole`."""
     trained = {row: changes for row, changes in rows.items() if changes is not None}
     items = [(fold, centres, changes) for changes in trained.values() for fold in found]
     runs = in_order(Fold.refinement, items, "Second stage")
     of_row = {row: runs[number * len(found) : (number + 1) * len(found)] for number, row in enumerate(trained)}
-    parts = in_order(Fold.second_stage, [(fold, centres, rows) for fold in found], "Scoring the second stage")
+    parts = in_order(Fold.second_stage, [(fold, centres, rows, whole) for fold in found], "Scoring the second stage")
     return _SecondStage(
         _extended(part[0] for part in parts),
         {row: np.concatenate([part[1][row] for part in parts]) for row in rows},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ class Fold:
         return self.study.refinement(centres, first, self.seed, **changes)
 
     def second_stage(
-        self, centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None]
+        self, centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None], whole: Collection[str] = ()
     ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
         """Measure refinement networks.
 
@@ -146,6 +146,8 @@ class Fold:
             As for `refinement`.
         rows : mapping of str to mapping or None
             By row what differs in the configuration; None for the control, which asks the fused map.
+        whole : collection of str
+            The rows whose candidates are moved as a whole (`maa.inference.refine`).
 
         Returns
         -------
@@ -165,16 +167,17 @@ class Fold:
             base, image = validation.maps(index)["fused"], validation.image(index)
             hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
             proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
+            peaks = base[tuple(hits.centres.T)]
             lesions, others = int(lesion.sum()), int((image["fov"] & ~lesion).sum())
             true.append(dilate(lesion, NEAR)[tuple(hits.centres.T)])
             opinion = {}
             for row, prn in prns.items():
                 if prn is None:
-                    opinion[row] = base[tuple(hits.centres.T)] / FULL_SCALE
+                    opinion[row] = peaks / FULL_SCALE
                 else:
                     opinion[row] = score_hypotheses(prn, validation.stacks, index, hits.centres)
                 for weight in REFINEMENT_WEIGHTS:
-                    levels = refined_levels(proposed, hits.owner, opinion[row], weight)
+                    levels = refined_levels(proposed, hits.owner, opinion[row], weight, peaks if row in whole else None)
                     tried[row, weight].add_hits(image["name"], levels, truth, lesions, others)
             seen.append((index, base, hits, opinion))
         scores: dict[str, Pixels] = {}
@@ -183,7 +186,8 @@ class Fold:
             scores[row] = Pixels()
             for index, base, hits, opinion in seen:
                 image = validation.image(index)
-                scores[row].add(scores=refine(base, hits, opinion[row], weights[image["name"]]), **image)
+                refined = refine(base, hits, opinion[row], weights[image["name"]], whole=row in whole)
+                scores[row].add(scores=refined, **image)
         opinions = {row: log_odds(np.concatenate([opinion[row] for *_, opinion in seen])) for row in rows}
         return scores, opinions, np.concatenate(true)
 

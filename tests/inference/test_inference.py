@@ -23,6 +23,7 @@ from maa.inference import (
     to_map,
     upsample,
 )
+from maa.inference.maps import log_odds
 from maa.models import HGN, PRN
 
 levels = st.integers(0, FULL_SCALE)
@@ -328,10 +329,33 @@ def test_two_sure_networks_still_differ():
     assert refined == pytest.approx([0.967, 0.99, 0.9968], abs=1e-3)
 
 
+@pytest.mark.parametrize("weight", [0.25, 0.5, 1.0])
+def test_a_candidate_that_is_moved_whole_keeps_its_outline(weight):
+    """Its pixels all move by one step in log-odds, and one whom the network has nothing to say of does not move."""
+    fused = blobs((90, 100), *SPOTS)
+    found = hypotheses(fused, 0.1)
+    peaks = fused[tuple(found.centres.T)] / FULL_SCALE
+    scores = np.clip(peaks + np.where(np.arange(len(peaks)) % 2, 0.04, 0), 0, 0.99)
+    refined = refine(fused, found, scores, weight, whole=True)
+    where = found.rows, found.columns
+    inside = (fused[where] < 0.98 * FULL_SCALE) & (refined[where] < 0.98 * FULL_SCALE)
+    moved = log_odds(refined[where] / FULL_SCALE) - log_odds(fused[where] / FULL_SCALE)
+    expected = weight * (log_odds(scores) - log_odds(peaks))
+    assert moved[inside] == pytest.approx(expected[found.owner][inside], abs=1e-3)
+    assert len(np.unique(expected.round(6))) > 2 and (moved[expected[found.owner] == 0] == pytest.approx(0, abs=1e-3))
+    assert (np.count_nonzero(refined) == len(found.rows)) and refined.dtype == np.uint16
+    # The other rule brings the rim of a candidate nearer to its centre.
+    mixed = refine(fused, found, scores, weight)
+    spread = [np.ptp(log_odds(map_[where][found.owner == 0] / FULL_SCALE)) for map_ in (mixed, refined)]
+    assert spread[0] == pytest.approx((1 - weight) * spread[1], abs=0.05)
+
+
 def test_refining_nothing_gives_nothing():
     empty = np.empty(0, np.int32)
     found = Hypotheses(np.empty((0, 2), np.int32), empty, empty, empty)
-    assert not refine(np.full((5, 5), 100, np.uint16), found, np.empty(0, np.float32), 0.5).any()
+    for whole in (False, True):
+        refined = refine(np.full((5, 5), 100, np.uint16), found, np.empty(0, np.float32), 0.5, whole)
+        assert not refined.any()
 
 
 # --- scoring ----------------------------------------------------------------------------------------

@@ -13,7 +13,18 @@ from maa.errors import MaaError
 from maa.inference import hypotheses, refine, score_hypotheses
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
-from maa.replication.crossval import ARMS, FULL, FULL_DISEASED, FURTHER, PRIMARY, ask_further, cross_validate, read_otherwise
+from maa.replication.crossval import (
+    ARMS,
+    FULL,
+    FULL_DISEASED,
+    FURTHER,
+    OUTLINES,
+    PRIMARY,
+    WHOLE,
+    ask_further,
+    cross_validate,
+    read_otherwise,
+)
 from maa.replication.folds import READINGS, Fold, folds, nested
 from maa.replication.scores import CONTRASTS, REFINEMENT_WEIGHTS
 from maa.replication.study import Study
@@ -99,7 +110,7 @@ def test_the_whole_system_stands_on_the_first_stage_of_the_other_reading(run, re
 
 def test_further_questions_need_the_cross_validation_of_their_own_reading(run):
     dataset, out, _ = run
-    with pytest.raises(MaaError, match=r"no crossval-centre\.json: run maa crossval --reading centre"):
+    with pytest.raises(MaaError, match=r"no crossval-centre\.json: run maa crossval --out .* --reading centre first"):
         ask_further(dataset, TINY, out, reading="centre")
 
 
@@ -155,14 +166,19 @@ def test_every_row_is_measured_and_every_contrast_judged(run):
 def test_further_questions_are_asked_of_the_same_parts_and_networks(run, further):
     _, out, results = run
     assert json.loads((out / "arms.json").read_text())["folds"] == further["folds"] == results["folds"]
-    assert further["rows"].keys() == {*FIRST_STAGE, "control", "prn_cross_entropy", *ASKED, FULL_DISEASED}
+    assert further["rows"].keys() == {*FIRST_STAGE, "control", "prn_cross_entropy", *ASKED, FULL_DISEASED, *WHOLE}
     for row in (*FIRST_STAGE, "control", "prn_cross_entropy"):
         assert further["rows"][row]["by_image"] == results["rows"][row]["by_image"]
     values = {row: content["average_precision"]["value"] for row, content in further["rows"].items()}
-    assert list(further["contrasts"]) == ["D1", "D2"]
-    for contrast in FURTHER:
-        for name, (system, baseline) in contrast.items():
-            assert further["contrasts"][name]["difference"]["value"] == pytest.approx(values[system] - values[baseline])
+    for kind, contrasts, names in (("contrasts", FURTHER, ["D1", "D2"]), ("outlines", OUTLINES, ["E1", "E2", "E3"])):
+        assert list(further[kind]) == names
+        for contrast in contrasts:
+            for name, (system, baseline) in contrast.items():
+                assert further[kind][name]["difference"]["value"] == pytest.approx(values[system] - values[baseline])
+    for row, other in WHOLE.items():
+        assert values[row] != (values | {FULL: None})[other]
+        opinion = further["details"][row]  # the networks, and what they say of a candidate, are the other row's
+        assert opinion == (further["details"] | {FULL: results["details"][FULL]})[other]
     configs = [json.loads(path.read_text())["config"] for path in (out / "runs").glob("candidates-*/run.json")]
     whole = [c for c in configs if c["negatives"] == "diseased too" and c["triplet_weight"] and c["rule"] != "uniform"]
     assert len(whole) == 2  # the full system under the other rule for negatives, once a part
@@ -178,7 +194,8 @@ def test_a_second_stage_learns_from_candidates_of_networks_that_had_not_seen_the
             assert not validated & {*trained.record.photographs}
 
 
-def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, monkeypatch):
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, further, whole, monkeypatch):
     dataset, out, results = run
     monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
     found = [Fold(part, TINY, out / "runs") for part in folds(dataset, 2)]
@@ -192,12 +209,12 @@ def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, monkeyp
             hits = hypotheses(base, 0.001)
             opinion = score_hypotheses(prn, validation.stacks, index, hits.centres)
             for weight, scores in tried.items():
-                scores.add(scores=refine(base, hits, opinion, weight), **validation.image(index))
+                scores.add(scores=refine(base, hits, opinion, weight, whole), **validation.image(index))
         for name, weight in nested(tried).items():
             pixels.extend(tried[weight].subset([name]))
-    row = results["rows"]["prn_cross_entropy"]["average_precision"]["value"]
-    assert row == pytest.approx(evaluation.average_precision(*pixels.pooled()))
-    assert results["rows"]["prn_cross_entropy"]["variants"] == pytest.approx(evaluation.variants(pixels))
+    row = further["rows"]["prn_cross_entropy, moved whole"] if whole else results["rows"]["prn_cross_entropy"]
+    assert row["average_precision"]["value"] == pytest.approx(evaluation.average_precision(*pixels.pooled()))
+    assert row["variants"] == pytest.approx(evaluation.variants(pixels))
 
 
 def test_two_processes_give_what_one_does(run, monkeypatch):
