@@ -170,6 +170,7 @@ def arms(
     data: DataOption = None,
     profile: ProfileOption = "full",
     reading: PaperReadingOption = "windows",
+    arm: Annotated[list[str] | None, Option(help="Ask this one only, such as 'warm start'; may be given again.")] = None,
     jobs: JobsOption = 1,
     cluster: ClusterOption = None,
 ) -> None:
@@ -184,13 +185,13 @@ def arms(
     from maa.replication.profiles import PROFILES
 
     with spread(jobs, cluster):
-        _arms(dataset, PROFILES[profile], out, reading)
+        _arms(dataset, PROFILES[profile], out, reading, arm)
 
 
-def _arms(dataset: Dataset, budget: Profile, out: Path, reading: PaperReading) -> None:
-    from maa.replication.crossval import ask_further, file_of
+def _arms(dataset: Dataset, budget: Profile, out: Path, reading: PaperReading, only: list[str] | None = None) -> None:
+    from maa.replication.crossval import ARMS, ask_further, file_of
 
-    _say_rows(ask_further(dataset, budget, out, reading=reading), out / file_of("arms", reading))
+    _say_rows(ask_further(dataset, budget, out, only or [*ARMS], reading), out / file_of("arms", reading))
 
 
 def _say_rows(results: Json, file: Path) -> None:

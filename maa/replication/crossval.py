@@ -36,10 +36,8 @@ PRIMARY: dict[str, dict[str, Any]] = {
     "sampling, mixture": {"rule": "mixture"},
     "sampling, fresh": {"rule": "fresh"},
 }
-#: What else is asked of the second stage, each against cross-entropy alone; the full system under the other rule for negatives is
-#: asked too.
+#: What else may be asked of the second stage, each against cross-entropy alone.
 ARMS: dict[str, dict[str, Any]] = {
-    "negatives of diseased patients too": DISEASED,
     "warm start": {"warm": True},
     "ground, uniform": {"negatives": "ground"},
     "ground, plain": {"negatives": "ground", "rule": "plain"},
@@ -48,16 +46,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "ground, fresh": {"negatives": "ground", "rule": "fresh"},
 }
 FULL = "prn_full"
-#: The full system, with negatives of diseased patients too.
-FULL_DISEASED = "both ideas, negatives of diseased patients too"
+#: Asked beside the `ARMS` in any case: cross-entropy alone, and the full system, with negatives of diseased patients too.
+TOO = "negatives of diseased patients too"
+FULL_TOO = f"both ideas, {TOO}"
 #: What results/protocol.md asks beside the primary contrasts: what the paper's rule for negatives costs, and whether its two ideas are
 #: worth more without it.
-FURTHER: tuple[Contrast, ...] = (
-    {"D1": ("negatives of diseased patients too", "prn_cross_entropy")},
-    {"D2": (FULL_DISEASED, "negatives of diseased patients too")},
-)
+FURTHER: tuple[Contrast, ...] = ({"D1": (TOO, "prn_cross_entropy")}, {"D2": (FULL_TOO, TOO)})
 #: By row that moves candidates as a whole: the row whose networks it asks.
-WHOLE = {f"{row}, moved whole": row for row in ("prn_cross_entropy", FULL, "negatives of diseased patients too", FULL_DISEASED)}
+WHOLE = {f"{row}, moved whole": row for row in ("prn_cross_entropy", FULL, TOO, FULL_TOO)}
 #: Is the outline better left as it is, does a second network then add to the fused map, and the two ideas to that network?
 OUTLINES: tuple[Contrast, ...] = (
     {"E1": ("prn_cross_entropy, moved whole", "prn_cross_entropy")},
@@ -183,7 +179,7 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
 
 
 def ask_further(
-    dataset: Dataset, profile: Profile, out: PathLike, arms: Mapping[str, Mapping[str, Any]] = ARMS, reading: str = "windows"
+    dataset: Dataset, profile: Profile, out: PathLike, arms: Collection[str] = tuple(ARMS), reading: str = "windows"
 ) -> Json:
     """Ask further questions of the second stage, in the parts of a cross-validation that is there.  Explained in sec:arms.
 
@@ -194,8 +190,8 @@ def ask_further(
     dataset, profile : as for `cross_validate`
     out : path-like
         Where `cross_validate` left its runs and results; writes ``arms.json``, under another reading ``arms-centre.json``.
-    arms : mapping of str to mapping
-        By row: what differs in the profile's `CandidateConfig`; "negatives of diseased patients too" is among them.
+    arms : collection of str
+        Which of the `ARMS`.
     reading : {"windows", "centre"}
         As for `cross_validate`.
 
@@ -208,13 +204,21 @@ def ask_further(
     Raises
     ------
     MaaError
-        When there is no cross-validation in the folder.
+        When there is no such arm, or no cross-validation in the folder.
     """
     started, out = time.perf_counter(), Path(out).absolute()
+    if unknown := [name for name in arms if name not in ARMS]:
+        raise MaaError(f"There is no arm {unknown[0]!r}: choose among {', '.join(ARMS)}.")
     crossed = crossed_in(out, reading)
     found = parts_of(dataset, profile, out, len(crossed["folds"]), reading)
     whole = both_ideas(crossed["chosen"])
-    rows = {"control": None, "prn_cross_entropy": {}, **arms, FULL_DISEASED: whole | DISEASED}
+    rows = {
+        "control": None,
+        "prn_cross_entropy": {},
+        TOO: DISEASED,
+        FULL_TOO: whole | DISEASED,
+        **{row: ARMS[row] for row in arms},
+    }
     rows |= {row: (rows | {FULL: whole})[other] for row, other in WHOLE.items()}
     second = _second_stage(found, proposed(found), rows, WHOLE)
     scores = _first_stage(found) | second.scores

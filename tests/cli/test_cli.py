@@ -503,7 +503,7 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     )
     monkeypatch.setattr(
         "maa.replication.crossval.ask_further",
-        lambda dataset, profile, out, reading: asked.append((f"arms {reading}", profile.name, out)) or found,
+        lambda dataset, profile, out, arms, reading: asked.append((f"arms {reading}", profile.name, out)) or found,
     )
     monkeypatch.setattr(
         "maa.replication.crossval.read_otherwise",
