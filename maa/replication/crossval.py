@@ -53,12 +53,17 @@ FULL_TOO = f"both ideas, {TOO}"
 #: worth more without it.
 FURTHER: tuple[Contrast, ...] = ({"D1": (TOO, "prn_cross_entropy")}, {"D2": (FULL_TOO, TOO)})
 #: By row that moves candidates as a whole: the row whose networks it asks.
-WHOLE = {f"{row}, moved whole": row for row in ("prn_cross_entropy", FULL, TOO, FULL_TOO)}
+WHOLE = {
+    "cross-entropy, moved whole": "prn_cross_entropy",
+    "both ideas, moved whole": FULL,
+    f"{TOO}, moved whole": TOO,
+    f"{FULL_TOO}, moved whole": FULL_TOO,
+}
 #: Is the outline better left as it is, does a second network then add to the fused map, and the two ideas to that network?
 OUTLINES: tuple[Contrast, ...] = (
-    {"E1": ("prn_cross_entropy, moved whole", "prn_cross_entropy")},
-    {"E2": ("prn_cross_entropy, moved whole", "fused")},
-    {"E3": (f"{FULL}, moved whole", "prn_cross_entropy, moved whole")},
+    {"E1": ("cross-entropy, moved whole", "prn_cross_entropy")},
+    {"E2": ("cross-entropy, moved whole", "fused")},
+    {"E3": ("both ideas, moved whole", "cross-entropy, moved whole")},
 )
 
 

@@ -214,7 +214,7 @@ def test_the_scores_of_the_second_stage_are_those_of_its_whole_maps(run, further
                 scores.add(scores=refine(base, hits, opinion, weight, whole), **validation.image(index))
         for name, weight in nested(tried).items():
             pixels.extend(tried[weight].subset([name]))
-    row = further["rows"]["prn_cross_entropy, moved whole"] if whole else results["rows"]["prn_cross_entropy"]
+    row = further["rows"]["cross-entropy, moved whole"] if whole else results["rows"]["prn_cross_entropy"]
     assert row["average_precision"]["value"] == pytest.approx(evaluation.average_precision(*pixels.pooled()))
     assert row["variants"] == pytest.approx(evaluation.variants(pixels))
 
