@@ -98,6 +98,37 @@ def test_the_answer_follows_both_files(whole, cross, sign, size, verdicts, cause
 
 
 @pytest.mark.parametrize(
+    ("test", "centre", "windows", "size"),
+    [
+        (LARGE, LARGE, LARGE, "The size holds"),
+        (LARGE, SMALL, SMALL, "The size holds on the test photographs, and not in cross-validation"),
+        (SMALL, SMALL, SMALL, "The size does not hold"),
+        (
+            LARGE,
+            LARGE,
+            SMALL,
+            "on the test photographs and in cross-validation by the label of a centre, and not by windows with masks",
+        ),
+        (
+            SMALL,
+            SMALL,
+            LARGE,
+            "by windows with masks, and not on the test photographs and in cross-validation by the label of a centre",
+        ),
+    ],
+)
+def test_both_readings_of_the_paper_are_told_apart_where_they_differ(test, centre, windows, size):
+    evidence = Evidence(results(SMALL), crossed(windows), (opened(test),), crossed(centre))
+    assert f"{size};" in headline(evidence) and headline(evidence).startswith("The size ")
+    assert mark(evidence) == (
+        "[Re]" if (test, windows) == (LARGE, LARGE) else "[¬Re]"
+    )  # by the main reading, whatever the other says
+    for reading, gain in (("label of a centre, as there", centre), ("windows with masks instead", windows)):
+        words = in_words(dict(zip(("value", "low", "high"), gain)))
+        assert f"{reading}, on 6 cross-validated photographs, one seed, the whole system is {words}" in answer(evidence)
+
+
+@pytest.mark.parametrize(
     ("c2", "c3a", "c3b", "cause"),
     [
         ("helps", "undecided", "helps", "holds"),
