@@ -7,14 +7,17 @@ from tiny import TINY, in_small
 
 from maa.data import open_dataset
 from maa.errors import MaaError
-from maa.inference import BEYOND_ROWS, FOLDER, LAST, OWN, PRN_FILE, ROWS, Beyond, read_settings
+from maa.inference import BEYOND_ROWS, FOLDER, LAST, OWN, PRN_FILE, ROWS, Beyond, System, read_settings
 from maa.models import load_weights
 from maa.models.prn import PRN
+from maa.models.weights import network_fingerprint
 from maa.provenance import file_fingerprints
 from maa.replication.crossval import cross_validate
 from maa.replication.evaluate import evaluate
 from maa.replication.freeze import freeze
+from maa.replication.published import published
 from maa.replication.scores import CONTRASTS
+from maa.segmentation import default_weights
 
 pytestmark = pytest.mark.slow
 
@@ -92,3 +95,14 @@ def test_each_file_is_the_network_of_its_record(run):
 def test_without_a_cross_validation_it_says_what_to_do(tiny_phantom, tmp_path):
     with pytest.raises(MaaError, match="maa crossval --out"):
         freeze(open_dataset(tiny_phantom), TINY, tmp_path)
+
+
+def test_the_outlines_on_the_pages_are_of_the_networks_that_ship():
+    moved, frozen = published("idrid-full", "outlines"), published("idrid-full", "frozen")
+    assert moved["weights"] == network_fingerprint(System.load(default_weights()).networks)
+    values = {row: content["average_precision"]["value"] for row, content in frozen["rows"].items()}
+    for row, weights in moved["chosen"].items():
+        if row in values and set(weights.values()) == {frozen["settings"]["weights"][row]}:
+            assert moved["rows"][row]["average_precision"]["value"] == pytest.approx(values[row], abs=5e-4)
+    assert moved["rows"]["fused"]["average_precision"]["value"] == pytest.approx(values["fused"], abs=5e-4)
+    assert moved["photographs"] == frozen["photographs"]
