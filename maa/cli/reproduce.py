@@ -39,8 +39,8 @@ def reproduce(
 
     With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), the experiment
     with lesions that nobody labelled (unlabelled.json), the cross-validation under either reading of the paper (crossval.json,
-    arms.json, crossval-centre.json, arms-centre.json), that of other first stages (reading-centre.json, reading-decoder.json) and
-    the version that ships (frozen.json) too.
+    arms.json, crossval-centre.json, arms-centre.json), that of other first stages (reading-centre.json, reading-decoder.json) and of
+    the track beyond the paper (crossval-beyond.json), and the version that ships (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
     system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication
@@ -90,6 +90,7 @@ def reproduce(
             for reading in get_args(PaperReading):
                 _crossval(dataset, budget, out, reading)
                 _arms(dataset, budget, out, reading)
+            _beyond(dataset, budget, out)
             for other in get_args(Reading):
                 _reading(dataset, budget, out, other)
         _freeze(dataset, budget, out)
@@ -192,6 +193,34 @@ def _arms(dataset: Dataset, budget: Profile, out: Path, reading: PaperReading, o
     from maa.replication.crossval import ARMS, ask_further, file_of
 
     _say_rows(ask_further(dataset, budget, out, only or [*ARMS], reading), out / file_of("arms", reading))
+
+
+@app.command()
+def beyond(
+    out: Annotated[Path, folder_option("--out", "The folder where maa crossval left its runs and results.")],
+    data: DataOption = None,
+    profile: ProfileOption = "full",
+    jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
+) -> None:
+    """Cross-validate the track beyond the paper, in the parts of a cross-validation that is there.
+
+    A U-Net in each part, its mean with the first stage, and second networks on that.  Writes crossval-beyond.json.  Goes on where it
+    was stopped.
+    """
+    dataset = find_dataset(data)
+    writable_folder(out)
+    from maa.parallel import spread
+    from maa.replication.profiles import PROFILES
+
+    with spread(jobs, cluster):
+        _beyond(dataset, PROFILES[profile], out)
+
+
+def _beyond(dataset: Dataset, budget: Profile, out: Path) -> None:
+    from maa.replication.crossval import go_beyond
+
+    _say_rows(go_beyond(dataset, budget, out), out / "crossval-beyond.json")
 
 
 def _say_rows(results: Json, file: Path) -> None:

@@ -17,10 +17,9 @@ import numpy as np
 
 from maa import evaluation
 from maa.data.idrid import Dataset
-from maa.inference.beyond import BEYOND_ROWS, LAST, OWN, mirrored_map
+from maa.inference.beyond import BEYOND_ROWS, LAST, OWN
 from maa.inference.fusion import mean_log_odds
 from maa.inference.system import Settings
-from maa.models.unet import UNet
 from maa.provenance import Json, PathLike, write_json
 from maa.replication.evaluate import best_weight
 from maa.replication.profiles import Profile
@@ -59,16 +58,13 @@ def beyond(dataset: Dataset, profile: Profile, out: PathLike, seed: int = 0) -> 
     longer = {row: study.hgn(seed=seed, **changes) for row, changes in long(profile).items()}
     validation = Validation(study, study.first_stage(seed))
 
-    def mapped(run: Trained[UNet], index: int, what: str, ways: int) -> np.ndarray:
-        return validation.cached(run, what, index, lambda: mirrored_map(run.model, validation.stacks, index, ways))
-
     def every_map(index: int) -> Iterator[tuple[Any, np.ndarray]]:
         first = validation.maps(index)
         yield from first.items()
         for row, run in longer.items():
             yield row, validation.alone(run, index)
-        yield "unet", mapped(unets[0], index, "once", 1)
-        each = [mapped(run, index, "mirrored", 4) for run in unets]
+        yield "unet", validation.mirrored(unets[0], index, ways=1)
+        each = [validation.mirrored(run, index) for run in unets]
         together = mean_log_odds(each)
         everything = mean_log_odds([together, first["fused"]])
         yield from {"unet_mirrored": each[0], "unets": together, "all": everything}.items()

@@ -65,6 +65,14 @@ OUTLINES: tuple[Contrast, ...] = (
     {"E2": ("cross-entropy, moved whole", "fused")},
     {"E3": ("both ideas, moved whole", "cross-entropy, moved whole")},
 )
+#: Beyond the paper: are mirror images worth anything to a U-Net, the first stage to that, a second network to both, and the two ideas
+#: to that network?
+BEYOND: tuple[Contrast, ...] = (
+    {"B1": ("unet_mirrored", "unet")},
+    {"B2": ("all", "unet_mirrored")},
+    {"B3": (f"{TOO}, moved whole", "all")},
+    {"B4": (f"{FULL_TOO}, moved whole", f"{TOO}, moved whole")},
+)
 
 
 def proposed(parts: Sequence[Fold]) -> dict[str, np.ndarray]:
@@ -242,6 +250,49 @@ def ask_further(
     return results
 
 
+def go_beyond(dataset: Dataset, profile: Profile, out: PathLike) -> Json:
+    """Cross-validate the track beyond the paper, in the parts of a cross-validation that is there.  Explained in sec:beyond.
+
+    One U-Net at 0.5x in each part; the mean with the first stage on windows; and on that mean's candidates the control and second
+    networks with negatives of diseased patients too, under either rule for outlines.  Within `maa.parallel.spread` several processes
+    do it.
+
+    Parameters
+    ----------
+    dataset, profile, out : as for `ask_further`
+        Writes ``crossval-beyond.json``.
+
+    Returns
+    -------
+    dict
+        Rows as of `cross_validate`; under "contrasts" those of `BEYOND`; and the seconds of all U-Nets.
+
+    Raises
+    ------
+    MaaError
+        When there is no cross-validation in the folder.
+    """
+    started, out = time.perf_counter(), Path(out).absolute()
+    crossed = crossed_in(out)
+    found = parts_of(dataset, profile, out, len(crossed["folds"]))
+    unets = in_order(Fold.unet, [(fold,) for fold in found], "U-Nets")
+    scores = _first_stage(found)
+    scores |= _extended(in_order(Fold.beyond_scores, [(fold,) for fold in found], "Scoring the track beyond the paper"))
+    rows = {"control": None, TOO: DISEASED, FULL_TOO: both_ideas(crossed["chosen"]) | DISEASED}
+    rows |= {row: rows[other] for row, other in WHOLE.items() if other in rows}
+    scores |= _second_stage(found, proposed(found), rows, WHOLE, beyond=True).scores
+    results: Json = {
+        **_head(dataset, profile, found, scores),
+        "training_seconds": {"unet": sum(run.record.seconds for run in unets)},
+        "histories": {"unet": unets[0].record.history},
+        "rows": _rows(scores),
+        "contrasts": judged(scores, BEYOND),
+        "seconds": time.perf_counter() - started,
+    }
+    write_json(out / "crossval-beyond.json", results)
+    return results
+
+
 def file_of(what: str, reading: str) -> str:
     """The name of a results file: of the main reading ``crossval.json``, of another ``crossval-centre.json``."""
     return f"{what}.json" if reading == "windows" else f"{what}-{reading}.json"
@@ -271,13 +322,14 @@ def _second_stage(
     centres: Mapping[str, np.ndarray],
     rows: Mapping[str, Mapping[str, Any] | None],
     whole: Collection[str] = (),
+    beyond: bool = False,
 ) -> _SecondStage:
-    """Train and measure second stages, by row what differs in the configuration, None for the control; some `whole`."""
+    """Train and measure second stages, by row what differs in the configuration, None for the control; `whole` and `beyond` as there."""
     trained = {row: changes for row, changes in rows.items() if changes is not None}
     items = [(fold, centres, changes) for changes in trained.values() for fold in found]
     runs = in_order(Fold.refinement, items, "Second stage")
     of_row = {row: runs[number * len(found) : (number + 1) * len(found)] for number, row in enumerate(trained)}
-    parts = in_order(Fold.second_stage, [(fold, centres, rows, whole) for fold in found], "Scoring the second stage")
+    parts = in_order(Fold.second_stage, [(fold, centres, rows, whole, beyond) for fold in found], "Scoring the second stage")
     return _SecondStage(
         _extended(part[0] for part in parts),
         {row: np.concatenate([part[1][row] for part in parts]) for row in rows},

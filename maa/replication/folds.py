@@ -13,9 +13,11 @@ from maa import evaluation
 from maa.data.idrid import Dataset
 from maa.data.pools import dilate
 from maa.inference.candidates import Hypotheses, hypotheses, refine, refined_levels, score_hypotheses
+from maa.inference.fusion import mean_log_odds
 from maa.inference.maps import FULL_SCALE, log_odds
 from maa.inference.system import Settings
 from maa.models.prn import PRN
+from maa.models.unet import UNet
 from maa.progress import track
 from maa.replication.profiles import Profile
 from maa.replication.records import Trained
@@ -119,6 +121,22 @@ class Fold:
         names = track(list(enumerate(validation.stacks[0].names)), "Proposing candidates")
         return {name: hypotheses(validation.maps(index)["fused"], Settings().hypothesis).centres for index, name in names}
 
+    def unet(self) -> Trained[UNet]:
+        """The one-stage competitor, trained on the other parts.  Explained in sec:beyond."""
+        return self.study.unet(self.seed)
+
+    def beyond(self, validation: Validation, index: int) -> dict[str, np.ndarray]:
+        """The maps of the track beyond the paper: the U-Net's, that of its mirror images, and its mean with the first stage's."""
+        run = self.unet()
+        mirrored = validation.mirrored(run, index)
+        together = mean_log_odds([mirrored, validation.maps(index)["fused"]])
+        return {"unet": validation.mirrored(run, index, ways=1), "unet_mirrored": mirrored, "all": together}
+
+    def beyond_scores(self) -> dict[str, Pixels]:
+        """Scores of those, by row."""
+        validation = self.validation()
+        return validation.score(lambda index: self.beyond(validation, index).items(), "Scoring the track beyond the paper")
+
     def refinement(self, centres: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> Trained[PRN]:
         """A refinement network that was trained on the candidates of the other parts.
 
@@ -136,7 +154,11 @@ class Fold:
         return self.study.refinement(centres, first, self.seed, **changes)
 
     def second_stage(
-        self, centres: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, Any] | None], whole: Collection[str] = ()
+        self,
+        centres: Mapping[str, np.ndarray],
+        rows: Mapping[str, Mapping[str, Any] | None],
+        whole: Collection[str] = (),
+        beyond: bool = False,
     ) -> tuple[dict[str, Pixels], dict[str, np.ndarray], np.ndarray]:
         """Measure refinement networks.
 
@@ -148,6 +170,8 @@ class Fold:
             By row what differs in the configuration; None for the control, which asks the fused map.
         whole : collection of str
             The rows whose candidates are moved as a whole (`maa.inference.refine`).
+        beyond : bool
+            Whether candidates of the map "all" of `beyond` are judged, in place of those of the first stage.
 
         Returns
         -------
@@ -164,7 +188,8 @@ class Fold:
         seen: list[tuple[int, np.ndarray, Hypotheses, dict[str, np.ndarray]]] = []
         true: list[np.ndarray] = []
         for index in track(validation.photographs, "Scoring the second stage"):
-            base, image = validation.maps(index)["fused"], validation.image(index)
+            base = self.beyond(validation, index)["all"] if beyond else validation.maps(index)["fused"]
+            image = validation.image(index)
             hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
             proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
             peaks = base[tuple(hits.centres.T)]

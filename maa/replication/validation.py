@@ -13,12 +13,14 @@ import numpy as np
 from maa import evaluation
 from maa.data.stacks import FOV, MA
 from maa.hardware import device, precision
+from maa.inference.beyond import mirrored_map
 from maa.inference.candidates import hypotheses, refine, score_hypotheses
 from maa.inference.fusion import fuse
 from maa.inference.maps import FULL_SCALE
 from maa.inference.system import System
 from maa.models.hgn import HGN
 from maa.models.prn import PRN
+from maa.models.unet import UNet
 from maa.progress import track
 from maa.provenance import Json, cache_folder, environment, fingerprint, write_array
 from maa.replication.recipes import recipe
@@ -62,6 +64,11 @@ class Validation:
         fine = run.record.name.endswith("-1x")
         row, system = ("hgn_1x", System(hgn_1x=run.model)) if fine else ("hgn_half", System(hgn_half=run.model))
         return self.cached(run, "alone", index, lambda: system.maps(self.stacks, index)[row])
+
+    def mirrored(self, run: Trained[UNet], index: int, ways: int = 4) -> np.ndarray:
+        """The map that a U-Net gives, from as many of the photograph's mirror images (`maa.inference.beyond.mirrored_map`)."""
+        what = "once" if ways == 1 else "mirrored"
+        return self.cached(run, what, index, lambda: mirrored_map(run.model, self.stacks, index, ways))
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
         """The maps of the first stage, by row."""

@@ -506,6 +506,10 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         lambda dataset, profile, out, arms, reading: asked.append((f"arms {reading}", profile.name, out)) or found,
     )
     monkeypatch.setattr(
+        "maa.replication.crossval.go_beyond",
+        lambda dataset, profile, out: asked.append(("go_beyond", profile.name, out)) or found,
+    )
+    monkeypatch.setattr(
         "maa.replication.crossval.read_otherwise",
         lambda dataset, profile, out, reading: asked.append((reading, profile.name, out)) or {"rows": found["rows"]},
     )
@@ -524,6 +528,7 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         ("arms windows", "full", out),
         ("crossval centre", "full", out),
         ("arms centre", "full", out),
+        ("go_beyond", "full", out),
         ("centre", "full", out),
         ("decoder", "full", out),
         ("freeze", "full", out),
@@ -532,7 +537,7 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
     assert "frozen.json" in printed and "unlabelled.json" in printed and "the version that ships" in printed
 
 
-@pytest.mark.parametrize("command", ["arms", "freeze"])
+@pytest.mark.parametrize("command", ["arms", "beyond", "freeze"])
 def test_what_builds_on_a_cross_validation_says_that_it_needs_one(retinas, tmp_path, command):
     assert refused(run(command, "--data", retinas, "--out", tmp_path), tmp_path, "maa crossval")
 

@@ -11,9 +11,13 @@ from maa import evaluation
 from maa.data import open_dataset
 from maa.errors import MaaError
 from maa.inference import hypotheses, refine, score_hypotheses
+from maa.inference.beyond import mirrored_map
+from maa.inference.fusion import mean_log_odds
 from maa.inference.system import FIRST_STAGE
 from maa.parallel import spread
 from maa.replication.crossval import (
+    BEYOND,
+    DISEASED,
     FULL,
     FULL_TOO,
     FURTHER,
@@ -23,6 +27,7 @@ from maa.replication.crossval import (
     WHOLE,
     ask_further,
     cross_validate,
+    go_beyond,
     read_otherwise,
 )
 from maa.replication.folds import READINGS, Fold, folds, nested
@@ -184,6 +189,38 @@ def test_further_questions_are_asked_of_the_same_parts_and_networks(run, further
     configs = [json.loads(path.read_text())["config"] for path in (out / "runs").glob("candidates-*/run.json")]
     whole = [c for c in configs if c["negatives"] == "diseased too" and c["triplet_weight"] and c["rule"] != "uniform"]
     assert len(whole) == 2  # the full system under the other rule for negatives, once a part
+
+
+def test_the_track_beyond_the_paper_is_measured_in_the_same_parts(run, further, monkeypatch):
+    dataset, out, results = run
+    monkeypatch.setenv("MAA_CACHE", str(out / "cache"))
+    found = go_beyond(dataset, TINY, out)
+    assert json.loads((out / "crossval-beyond.json").read_text())["folds"] == found["folds"] == results["folds"]
+    moved = {row for row, other in WHOLE.items() if other in (TOO, FULL_TOO)}
+    assert found["rows"].keys() == {*FIRST_STAGE, "unet", "unet_mirrored", "all", "control", TOO, FULL_TOO, *moved}
+    values = {row: content["average_precision"]["value"] for row, content in found["rows"].items()}
+    for contrast in BEYOND:
+        for name, (system, baseline) in contrast.items():
+            assert found["contrasts"][name]["difference"]["value"] == pytest.approx(values[system] - values[baseline])
+    scores = {row: evaluation.PixelScores() for row in ("all", TOO, f"{TOO}, moved whole")}
+    parts = [Fold(part, TINY, out / "runs") for part in folds(dataset, 2)]
+    centres = parts[0].candidates() | parts[1].candidates()
+    for fold in parts:
+        validation, unet = fold.validation(), fold.unet()
+        assert not set(validation.names) & set(unet.record.photographs)
+        tried = {(row, weight): evaluation.PixelScores() for row in scores for weight in REFINEMENT_WEIGHTS}
+        for index in validation.photographs:
+            map_ = mean_log_odds([mirrored_map(unet.model, validation.stacks, index, 4), validation.maps(index)["fused"]])
+            hits = hypotheses(map_, 0.001)
+            opinion = score_hypotheses(fold.refinement(centres, DISEASED).model, validation.stacks, index, hits.centres)
+            for row, weight in tried:
+                refined = map_ if row == "all" else refine(map_, hits, opinion, weight, whole=row != TOO)
+                tried[row, weight].add(scores=refined, **validation.image(index))
+        for row, pixels in scores.items():
+            for name, weight in nested({weight: tried[row, weight] for weight in REFINEMENT_WEIGHTS}).items():
+                pixels.extend(tried[row, weight].subset([name]))
+    for row, pixels in scores.items():
+        assert values[row] == pytest.approx(evaluation.average_precision(*pixels.pooled()))
 
 
 def test_a_second_stage_learns_from_candidates_of_networks_that_had_not_seen_the_photograph(run, monkeypatch):
