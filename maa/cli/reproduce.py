@@ -39,8 +39,8 @@ def reproduce(
 
     With the profile "full", the ablations (ablations.json, decisive.json), U-Nets beyond the paper (beyond.json), the experiment
     with lesions that nobody labelled (unlabelled.json), the cross-validation under either reading of the paper (crossval.json,
-    arms.json, crossval-centre.json, arms-centre.json), that of other first stages (reading-centre.json, reading-decoder.json) and of
-    the track beyond the paper (crossval-beyond.json), and the version that ships (frozen.json) too.
+    arms.json, crossval-centre.json, arms-centre.json), that of other first stages (reading-centre.json, reading-decoder.json,
+    reading-longer.json) and of the track beyond the paper (crossval-beyond.json), and the version that ships (frozen.json) too.
 
     Writes results.json (every measure of every row, and the record of the run behind it), and a folder `weights` with the full
     system, which the other commands take as --weights; with the profile "full" that of the version that ships.  A replication
@@ -134,12 +134,15 @@ def _crossval(dataset: Dataset, budget: Profile, out: Path, reading: PaperReadin
 
 
 #: What the first stage may be, other than a patch network on windows with masks.
-Reading = Literal["centre", "decoder"]
+Reading = Literal["centre", "decoder", "longer"]
 
 
 @app.command()
 def reading(
-    reading: Annotated[Reading, Argument(help="Patches with the label of their centre, or an encoder-decoder on the windows.")],
+    reading: Annotated[
+        Reading,
+        Argument(help="Patches with the label of their centre, an encoder-decoder on the windows, or those twice as long."),
+    ],
     out: Annotated[Path, folder_option("--out", "The folder for runs and the results.")],
     data: DataOption = None,
     profile: ProfileOption = "full",
@@ -148,7 +151,7 @@ def reading(
 ) -> None:
     """Cross-validate another first stage, alone, in the six folds of maa crossval.
 
-    Writes reading-centre.json or reading-decoder.json.  Goes on where it was stopped.
+    Writes reading-centre.json, reading-decoder.json or reading-longer.json.  Goes on where it was stopped.
     """
     dataset = find_dataset(data)
     writable_folder(out)

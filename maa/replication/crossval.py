@@ -128,7 +128,7 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
     """
     started, out = time.perf_counter(), Path(out).absolute()
     found = parts_of(dataset, profile, out, count, reading)
-    baselines = [run.record.history["validation_ap"] for run in _networks(found)[::2]]
+    course = _course(_networks(found)[::2])
     centres = proposed(found)
     main = _first_stage(found)
     second = _second_stage(found, centres, {"control": None, **PRIMARY})
@@ -143,7 +143,7 @@ def cross_validate(dataset: Dataset, profile: Profile, out: PathLike, count: int
     results: Json = {
         **_head(dataset, profile, found, scores),
         "reading": reading,
-        "baseline_course": np.mean(baselines, axis=0).tolist(),
+        "baseline_course": course,
         "training_seconds": second.seconds | whole.seconds,
         "histories": second.histories | whole.histories,
         "chosen": chosen,
@@ -166,13 +166,13 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
     dataset, profile, count : as for `cross_validate`
     out : path-like
         Where the runs (``runs/``) and the results (``reading-centre.json``) go.  A run that is there is not repeated.
-    reading : {"centre", "decoder"}
+    reading : {"centre", "decoder", "longer"}
         Of `maa.replication.folds.READINGS`.
 
     Returns
     -------
     dict
-        Rows as of `cross_validate`, and the seconds that all trainings of a scale took.
+        Rows as of `cross_validate`, the seconds that all trainings of a scale took, and the course of HGN 1x where it was estimated.
     """
     started, out = time.perf_counter(), Path(out).absolute()
     found = parts_of(dataset, profile, out, count, reading)
@@ -184,6 +184,7 @@ def read_otherwise(dataset: Dataset, profile: Profile, out: PathLike, reading: s
         "reading": reading,
         "training_seconds": {row: sum(run.record.seconds for run in runs) for row, runs in by_row.items()},
         "histories": {row: runs[0].record.history for row, runs in by_row.items()},
+        "baseline_course": _course(by_row["hgn_1x"]),
         "rows": _rows(scores),
         "seconds": time.perf_counter() - started,
     }
@@ -362,6 +363,12 @@ def _head(dataset: Dataset, profile: Profile, found: Sequence[Fold], scores: Map
 def _networks(found: Sequence[Fold]) -> list[Trained[Any]]:
     """Those of the first stage: of each part at 1x and at 0.5x."""
     return in_order(Fold.network, [(fold, scale) for fold in found for scale in (1.0, 0.5)], "First stage")
+
+
+def _course(runs: Sequence[Trained[Any]]) -> list[float]:
+    """The average precision that trainings estimated at their reports, in the mean; nothing where they did not."""
+    courses = [run.record.history["validation_ap"] for run in runs if "validation_ap" in run.record.history]
+    return [float(value) for value in np.mean(courses, axis=0)] if courses else []
 
 
 def _first_stage(found: Sequence[Fold]) -> dict[str, Pixels]:

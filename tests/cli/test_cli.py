@@ -531,6 +531,7 @@ def test_the_full_profile_goes_on_to_ablations_and_beyond_and_measures_what_ship
         ("go_beyond", "full", out),
         ("centre", "full", out),
         ("decoder", "full", out),
+        ("longer", "full", out),
         ("freeze", "full", out),
     ]
     assert "0.4321  (0.4000 to 0.5000)" in printed and "C1   +0.0100  undecided" in printed

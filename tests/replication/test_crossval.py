@@ -90,11 +90,15 @@ def test_every_photograph_is_measured_once(run, readings):
 
 def test_the_other_first_stages_are_trained_as_they_say(readings):
     found, out = readings
-    for name, family in (("centre", "hgn"), ("decoder", "decoder")):
+    steps = {json.loads(file.read_text())["config"]["schedule"]["steps"] for file in (out / "runs").glob("windows-*/run.json")}
+    assert steps == {2 * TINY.windows.schedule.steps}
+    for name, family in (("centre", "hgn"), ("decoder", "decoder"), ("longer", "windows")):
         runs = [json.loads(file.read_text()) for file in (out / "runs").glob(f"{family}-*/run.json")]
         for row, scale in (("hgn_1x", 1.0), ("hgn_half", 0.5)):
             seconds = [run["seconds"] for run in runs if run["config"]["scale"] == scale]
             assert len(seconds) == 2 and found[name]["training_seconds"][row] == pytest.approx(sum(seconds))
+        courses = [run["history"].get("validation_ap") for run in runs if run["config"]["scale"] == 1.0]
+        assert found[name]["baseline_course"] == ([] if None in courses else pytest.approx(np.mean(courses, axis=0)))
 
 
 def test_the_whole_system_stands_on_the_first_stage_of_the_other_reading(run, readings, centre):
@@ -125,7 +129,7 @@ def test_no_network_saw_the_photographs_it_is_measured_on(run, readings):
     _, out, results = run
     others = [json.loads(file.read_text())["photographs"] for file in (readings[1] / "runs").glob("*/run.json")]
     for validated in results["folds"]:
-        assert sum(not set(validated) & set(photographs) for photographs in others) == len(others) / 2 == 4
+        assert sum(not set(validated) & set(photographs) for photographs in others) == len(others) / 2 == 6
     seen = [json.loads(file.read_text())["photographs"] for file in (out / "runs").glob("*/run.json")]
     each = 2 + len(PRIMARY) + 1  # the full system is one more
     assert len(seen) == 2 * each
