@@ -123,7 +123,7 @@ def in_words(gain: Gain) -> str:
 
 def baseline_rise(results: Json) -> float:
     """By how much the average precision of HGN 1x rose over the last fifth of its training, as it was estimated; 0 where not told."""
-    course = results.get("baseline_course", [0.0])
+    course = results.get("baseline_course") or [0.0]
     return float(course[-1] - course[int(np.ceil(0.8 * len(course))) - 1])
 
 
