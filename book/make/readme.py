@@ -112,6 +112,11 @@ def section(evidence: verdict.Evidence) -> str:
             "",
             table(crossval),
             "",
+            *(
+                ("By the label of a centre, and nothing else changed:", "", table(evidence.centre), "")
+                if evidence.centre
+                else ()
+            ),
             arms(),
             "",
             *opened,

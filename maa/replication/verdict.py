@@ -121,6 +121,12 @@ def in_words(gain: Gain) -> str:
     return f"{value} % ({low} to {high})"
 
 
+def difference_in_words(gap: Mapping[str, float]) -> str:
+    """A difference of AUC PR and its interval: ``+0.021 (+0.008 to +0.035)``."""
+    value, low, high = (f"{gap[key]:+.3f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 def baseline_rise(results: Json) -> float:
     """By how much the average precision of HGN 1x rose over the last fifth of its training, as it was estimated; 0 where not told."""
     course = results.get("baseline_course") or [0.0]
@@ -244,6 +250,9 @@ def answer(evidence: Evidence) -> str:
         if results:
             said = size_in_words(results)
             sentences.append(f"{reading}, {said[0].lower()}{said[1:]}")
+        if results and results is evidence.centre:
+            control = in_words(gain(results, "control", "hgn_1x"))
+            sentences.append(f"There, deciding candidate by candidate *without* a second network gives {control}.")
     sentences.append(cause_in_words(evidence.cause))
     return "  ".join(sentences)
 
