@@ -137,17 +137,17 @@ class Fold:
         """The one-stage competitor, trained on the other parts.  Explained in sec:beyond."""
         return self.study.unet(self.seed)
 
-    def beyond(self, validation: Validation, index: int) -> dict[str, np.ndarray]:
+    @staticmethod
+    def beyond(validation: Validation, run: Trained[UNet], index: int) -> dict[str, np.ndarray]:
         """The maps of the track beyond the paper: the U-Net's, that of its mirror images, and its mean with the first stage's."""
-        run = self.unet()
         mirrored = validation.mirrored(run, index)
         together = mean_log_odds([mirrored, validation.maps(index)["fused"]])
         return {"unet": validation.mirrored(run, index, ways=1), "unet_mirrored": mirrored, "all": together}
 
     def beyond_scores(self) -> dict[str, Pixels]:
         """Scores of those, by row."""
-        validation = self.validation()
-        return validation.score(lambda index: self.beyond(validation, index).items(), "Scoring the track beyond the paper")
+        validation, run = self.validation(), self.unet()
+        return validation.score(lambda index: self.beyond(validation, run, index).items(), "Scoring the track beyond the paper")
 
     def refinement(self, centres: Mapping[str, np.ndarray], changes: Mapping[str, Any]) -> Trained[PRN]:
         """A refinement network that was trained on the candidates of the other parts.
@@ -195,24 +195,23 @@ class Fold:
             Which of them are lesions.
         """
         validation = self.validation()
-        prns = {row: None if changes is None else self.refinement(centres, changes).model for row, changes in rows.items()}
+        unet = self.unet() if beyond else None
+        runs = {row: None if changes is None else self.refinement(centres, changes) for row, changes in rows.items()}
+        prns = {run.record.key: run.model for run in runs.values() if run}  # rows may differ in no network
         tried = {(row, weight): Pixels() for row in rows for weight in REFINEMENT_WEIGHTS}
         seen: list[tuple[int, np.ndarray, Hypotheses, dict[str, np.ndarray]]] = []
         true: list[np.ndarray] = []
         for index in track(validation.photographs, "Scoring the second stage"):
-            base = self.beyond(validation, index)["all"] if beyond else validation.maps(index)["fused"]
+            base = self.beyond(validation, unet, index)["all"] if unet else validation.maps(index)["fused"]
             image = validation.image(index)
             hits, lesion = hypotheses(base, Settings().hypothesis), image["truth"] & image["fov"]
             proposed, truth = base[hits.rows, hits.columns], lesion[hits.rows, hits.columns]
             peaks = base[tuple(hits.centres.T)]
             lesions, others = int(lesion.sum()), int((image["fov"] & ~lesion).sum())
             true.append(dilate(lesion, NEAR)[tuple(hits.centres.T)])
-            opinion = {}
-            for row, prn in prns.items():
-                if prn is None:
-                    opinion[row] = peaks / FULL_SCALE
-                else:
-                    opinion[row] = score_hypotheses(prn, validation.stacks, index, hits.centres)
+            said = {key: score_hypotheses(prn, validation.stacks, index, hits.centres) for key, prn in prns.items()}
+            opinion = {row: said[run.record.key] if run else peaks / FULL_SCALE for row, run in runs.items()}
+            for row in rows:
                 for weight in REFINEMENT_WEIGHTS:
                     levels = refined_levels(proposed, hits.owner, opinion[row], weight, peaks if row in whole else None)
                     tried[row, weight].add_hits(image["name"], levels, truth, lesions, others)

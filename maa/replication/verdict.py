@@ -245,16 +245,17 @@ def answer(evidence: Evidence) -> str:
         )
     else:
         sentences.append(size_in_words(evidence.validation))
-    readings = {"By the label of a centre, as there": evidence.centre, "By windows with masks instead": evidence.crossval}
-    for reading, results in readings.items():
-        if results:
-            said = size_in_words(results)
-            sentences.append(f"{reading}, {said[0].lower()}{said[1:]}")
-        if results and results is evidence.centre:
-            control = in_words(gain(results, "control", "hgn_1x"))
-            sentences.append(f"There, deciding candidate by candidate *without* a second network gives {control}.")
+    if evidence.centre:
+        control = in_words(gain(evidence.centre, "control", "hgn_1x"))
+        sentences.append(f"By the label of a centre, as there, {_going_on(size_in_words(evidence.centre))}")
+        sentences.append(f"There, deciding candidate by candidate *without* a second network gives {control}.")
+    sentences.append(f"By windows with masks instead, {_going_on(size_in_words(evidence.crossval))}")
     sentences.append(cause_in_words(evidence.cause))
     return "  ".join(sentences)
+
+
+def _going_on(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
 
 
 def curves(results: Json, names: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
